@@ -1,0 +1,182 @@
+//! A plan: what runs where, what each model's prompts cost, what to expect of it, and the proof.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::fingerprint::Fingerprint;
+use crate::scenario::Inputs;
+use crate::setup::{Configuration, Placement};
+use crate::units::{Bytes, Fraction, Price, RequestsPerSecond, Score, Seconds};
+use crate::workload::{Planning, Slo};
+
+/// Version of the plan file's layout.
+pub const PLAN_SCHEMA: u32 = 1;
+
+/// What runs where, what each model's prompts cost, what to expect of it, and the proof.
+///
+/// Immutable and complete: whoever applies it has no choice left to make.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Layout version: [`PLAN_SCHEMA`].
+    pub schema: u32,
+    /// Fingerprint of everything below.
+    pub id: Fingerprint,
+    /// The plan that this one replaces.
+    pub parent: Option<Fingerprint>,
+    /// What it was made from.
+    pub inputs: Inputs,
+    /// Planned arrival rate `λ`.
+    pub rate: RequestsPerSecond,
+    /// Objectives that it was made for.
+    pub slos: Vec<Slo>,
+    /// Planner settings that it was made with.
+    pub planning: Planning,
+    /// One entry per model of the scenario, in its order.
+    pub models: Vec<PlannedModel>,
+    /// How prompts are routed.
+    pub routing: Routing,
+    /// What to expect.
+    pub prediction: Prediction,
+    /// How good it is, with proof.
+    pub certificate: Certificate,
+}
+
+/// One model of a plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedModel {
+    /// Model name.
+    pub name: String,
+    /// How it runs; absent when it is off.
+    pub configuration: Option<Configuration>,
+    /// GPU type name of the configuration.
+    pub gpu_type: Option<String>,
+    /// GPU indices of each replica's shards.
+    pub replicas: Vec<Vec<usize>>,
+    /// KV cache that each replica gets, over its shards: its reserve and its part of what is left on its GPUs.
+    pub kv_cache: Vec<Bytes>,
+    /// Dual price `α`: a prompt goes where score minus price is highest.
+    pub price: Price,
+    /// Share `w` of all prompts.
+    pub fraction: Fraction,
+    /// Mean score of the prompts that it answers; absent when it gets none.
+    pub quality: Option<Score>,
+    /// Expected mean latencies at its planned load *with* headroom; absent when it gets none.
+    pub latency: Option<PlannedLatency>,
+    /// Planned load over capacity, with headroom; 0 when off.
+    pub utilisation: Fraction,
+}
+
+/// Expected mean latencies.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedLatency {
+    /// Mean time to first token.
+    pub ttft: Seconds,
+    /// Mean time per output token after the first.
+    pub tpot: Seconds,
+    /// Mean end-to-end time.
+    pub e2e: Seconds,
+}
+
+/// How prompts are routed: `argmax_i s_i − α_i`, ties within `tie_tolerance` split by `ties`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Routing {
+    /// Models whose `s − α` lies within this of the best count as tied.
+    pub tie_tolerance: f64,
+    /// Salt of the hash that splits ties per prompt.
+    pub salt: u64,
+    /// Splits of the tie sets that the scores contain; other sets are split evenly.
+    pub ties: Vec<TieSplit>,
+}
+
+/// How one set of tied models shares its prompts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TieSplit {
+    /// Model indices, rising; at least two.
+    pub models: Vec<usize>,
+    /// Part of the set's prompts for each of them; sums to 1.
+    pub parts: Vec<f64>,
+}
+
+/// What to expect of a plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Prediction {
+    /// Mean score.
+    pub quality: Score,
+    /// For each SLO of the plan, in order: the value that the plan reaches with headroom.
+    pub slo_values: Vec<SloValue>,
+    /// Mean latencies over the workload with headroom.
+    pub latency: PlannedLatency,
+    /// Mean latencies over the workload at the planned rate itself, without headroom.
+    pub latency_without_headroom: PlannedLatency,
+}
+
+/// One SLO against its prediction.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SloValue {
+    /// The left-hand side of the SLO's constraint: seconds for a mean, share of requests above the target for a quantile.
+    pub value: f64,
+    /// Its right-hand side in the same unit.
+    pub limit: f64,
+    /// Multiplier `β`: quality gained per unit by which the limit is loosened.
+    pub price: f64,
+}
+
+/// How good a plan is, with proof.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// Best quality found: this plan's.
+    pub quality: Score,
+    /// No feasible setup of the space, however routed, has a higher quality than this.
+    pub upper_bound: f64,
+    /// `upper_bound − quality`, at least 0.
+    pub gap: f64,
+    /// What the bound covers.
+    pub space: String,
+    /// Setups in the space by count of configurations alone (product), as a float because it may be astronomic.
+    pub setups_in_space: f64,
+    /// Setups whose bound was computed.
+    pub setups_bounded: u64,
+    /// Setups whose placement was decided by exact packing.
+    pub setups_packed: u64,
+    /// Inner problems solved.
+    pub setups_solved: u64,
+    /// Evaluations of `A(α)` over all prompts.
+    pub evaluations: u64,
+    /// Price vectors whose minimum proves the bound for every setup.
+    pub dual_points: Vec<DualPoint>,
+}
+
+/// One price vector of the proof.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DualPoint {
+    /// `α`, one per model.
+    pub prices: Vec<f64>,
+    /// `β`, one per constraint row (the SLOs over the workload, in order).
+    pub slo_prices: Vec<f64>,
+}
+
+impl Plan {
+    /// The fingerprint that [`Plan::id`] must have: of the plan with an empty id.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(&Self {
+            id: Fingerprint(String::new()),
+            ..self.clone()
+        })
+    }
+
+    /// Where every shard of every replica sits.
+    #[must_use]
+    pub fn placement(&self) -> Placement {
+        self.models.iter().map(|model| model.replicas.clone()).collect()
+    }
+}
