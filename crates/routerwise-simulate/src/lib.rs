@@ -1,0 +1,4 @@
+//! Engine model and discrete-event simulation of LLM serving, in simulated time.
+
+pub mod constants;
+pub mod cost;
