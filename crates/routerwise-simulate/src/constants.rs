@@ -1,6 +1,16 @@
 //! Constants of the engine model: fitted to public measurements, or scaled from a fitted GPU by data sheet.
 
+mod scale;
+
 use serde::{Deserialize, Serialize};
+
+pub use scale::for_gpu;
+
+/// Version of the layout of `constants.json`.
+pub const CONSTANTS_SCHEMA: u32 = 1;
+
+/// What `cargo xtask fit` wrote last.
+const SHIPPED: &str = include_str!("../constants.json");
 
 /// All constants, as `cargo xtask fit` writes them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,8 +30,14 @@ pub struct Constants {
 pub struct GpuConstants {
     /// Catalogue name of the GPU type, such as `a100-80gb-sxm`.
     pub gpu_type: String,
-    /// Sustained throughput of linear layers, FLOP/s.
+    /// Peak dense bf16 tensor throughput by data sheet, FLOP/s: what scaling to another GPU starts from.
+    pub peak_flops: f64,
+    /// Peak memory bandwidth by data sheet, bytes/s.
+    pub peak_bandwidth: f64,
+    /// Sustained throughput of linear layers in 16 bits, FLOP/s.
     pub flops: f64,
+    /// The same with weights and activations in fp8, where the GPU multiplies in fp8.
+    pub flops_fp8: Option<f64>,
     /// Sustained bandwidth when reading weights, bytes/s.
     pub bandwidth: f64,
     /// Sustained throughput of prefill attention, FLOP/s.
@@ -54,6 +70,8 @@ pub struct AllReduce {
     pub latency: f64,
     /// Bytes/s.
     pub bandwidth: f64,
+    /// Where the numbers come from: measured on this GPU, or taken from another.
+    pub source: String,
 }
 
 /// Speed under an MPS share relative to the whole GPU: points `(share, compute g_c, memory g_m)`, rising by share, linear
@@ -85,6 +103,35 @@ pub struct EngineConstants {
     pub source: String,
 }
 
+impl Constants {
+    /// The constants that ship with this build.
+    ///
+    /// # Panics
+    /// Never in a build that passed its tests: one of them parses the file.
+    #[must_use]
+    pub fn shipped() -> Self {
+        serde_json::from_str(SHIPPED).expect("the shipped constants are parsed by a test")
+    }
+
+    /// The engine build of this name.
+    #[must_use]
+    pub fn for_engine(&self, name: &str) -> Option<&EngineConstants> {
+        self.engines.iter().find(|engine| engine.engine == name)
+    }
+
+    /// Constants of a GPU type: see [`for_gpu`].
+    #[must_use]
+    pub fn for_gpu(&self, gpu: &routerwise_types::cluster::GpuType) -> GpuConstants {
+        scale::for_gpu_in(self, gpu)
+    }
+}
+
+/// The shipped constants of an engine build.
+#[must_use]
+pub fn for_engine(name: &str) -> Option<EngineConstants> {
+    Constants::shipped().for_engine(name).cloned()
+}
+
 impl ShareResponse {
     /// `(g_c, g_m)` at a share.
     #[must_use]
@@ -110,6 +157,40 @@ impl ShareResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_shipped_constants_parse_and_make_sense() {
+        let constants = Constants::shipped();
+        assert_eq!(constants.schema, CONSTANTS_SCHEMA);
+        for gpu in &constants.gpus {
+            assert!(
+                0.3 * gpu.peak_flops < gpu.flops && gpu.flops < 1.05 * gpu.peak_flops,
+                "{}",
+                gpu.gpu_type
+            );
+            assert!(
+                0.6 * gpu.peak_bandwidth < gpu.bandwidth && gpu.bandwidth < 1.05 * gpu.peak_bandwidth,
+                "{}",
+                gpu.gpu_type
+            );
+            assert!(!gpu.source.is_empty() && gpu.all_reduce.iter().all(|link| !link.source.is_empty()));
+        }
+        assert!(for_engine("vllm-0.11").is_some() && for_engine("no such engine").is_none());
+    }
+
+    #[test]
+    fn a_larger_share_is_never_slower() {
+        for gpu in Constants::shipped().gpus {
+            for pair in gpu.share_response.points.windows(2) {
+                assert!(
+                    pair[0].0 < pair[1].0 && pair[0].1 <= pair[1].1 && pair[0].2 <= pair[1].2,
+                    "{}",
+                    gpu.gpu_type
+                );
+            }
+            assert_eq!(gpu.share_response.points.last(), Some(&(1.0, 1.0, 1.0)));
+        }
+    }
 
     #[test]
     fn a_share_between_two_measured_ones_is_interpolated() {

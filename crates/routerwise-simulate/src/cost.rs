@@ -112,7 +112,7 @@ impl StepCost {
             host_sequence_seconds: engine.host_sequence_seconds,
             floor_seconds: engine.launch_floor_seconds * layers,
             prefill_factor: engine.prefill_factor,
-            per_flop: 1.0 / (gpu.flops * tp * g_c),
+            per_flop: 1.0 / (linear_flops(model, gpu) * tp * g_c),
             per_weight_byte: 1.0 / (gpu.bandwidth * tp * g_m),
             per_attention_flop: 1.0 / (gpu.flops_attention * tp * g_c),
             per_kv_byte: 1.0 / (gpu.bandwidth_kv * tp * g_m),
@@ -149,6 +149,12 @@ impl StepCost {
         let gpu = factor * (linear + attention + kv + communication) + self.fixed_seconds;
         gpu.max(self.floor_seconds) + self.host_sequence_seconds * sampled
     }
+}
+
+/// Weights of one byte are multiplied in fp8 where the GPU can; narrower ones are widened and multiplied in 16 bits.
+fn linear_flops(model: &Model, gpu: &GpuConstants) -> f64 {
+    let fp8 = 0.75 < model.bytes_per_weight && model.bytes_per_weight < 1.5;
+    gpu.flops_fp8.filter(|_| fp8).unwrap_or(gpu.flops)
 }
 
 fn all_reduce(gpu: &GpuConstants, interconnect: Interconnect, tensor_parallel: u32) -> Option<&AllReduce> {
