@@ -1,0 +1,4 @@
+//! One command per file: `Args` (clap) and `run(&Args, &mut dyn Write) -> Result<Answer, Failure>`.
+
+pub(crate) mod check;
+pub(crate) mod schema;

@@ -1,0 +1,32 @@
+//! `routerwise schema`: the JSON Schema of a file that RouterWise writes.
+
+use std::io::Write;
+
+use clap::ValueEnum;
+use routerwise_inputs::schema::Document;
+
+use crate::failure::{Answer, Failure};
+
+/// Print the JSON Schema of a file that RouterWise writes
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Which file
+    document: Name,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Name {
+    /// A plan, as `routerwise plan` writes it
+    Plan,
+    /// Latency profiles, as `routerwise profile` writes them
+    Profile,
+}
+
+pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
+    let document = match args.document {
+        Name::Plan => Document::Plan,
+        Name::Profile => Document::Profile,
+    };
+    write!(out, "{}", document.schema())?;
+    Ok(Answer::Yes)
+}

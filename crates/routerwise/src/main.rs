@@ -1,0 +1,23 @@
+//! RouterWise on the command line: parse, run, print the error once, exit code.
+
+mod cli;
+mod cmd;
+mod failure;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let result = cli
+        .command
+        .run(&mut out)
+        .and_then(|answer| out.flush().map_err(Into::into).map(|()| answer));
+    match result {
+        Ok(answer) => answer.exit_code(),
+        Err(failure) => failure.report(),
+    }
+}
