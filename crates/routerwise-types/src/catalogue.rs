@@ -155,6 +155,30 @@ impl Model {
     /// Memory that one shard needs on its GPU: `weights/tp + overhead + KV reserve/tp`.
     #[must_use]
     pub fn shard_memory(&self, tensor_parallel: u32) -> Bytes {
+        let memory = ModelMemory {
+            weights: self.weights,
+            kv_reserve: self.kv_reserve,
+            overhead_per_shard: self.overhead_per_shard,
+        };
+        memory.of_shard(tensor_parallel)
+    }
+}
+
+/// What a model needs of its GPUs' memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ModelMemory {
+    /// [`Model::weights`].
+    pub weights: Bytes,
+    /// [`Model::kv_reserve`].
+    pub kv_reserve: Bytes,
+    /// [`Model::overhead_per_shard`].
+    pub overhead_per_shard: Bytes,
+}
+
+impl ModelMemory {
+    /// Memory that one shard needs on its GPU.
+    #[must_use]
+    pub fn of_shard(&self, tensor_parallel: u32) -> Bytes {
         let tp = f64::from(tensor_parallel);
         Bytes::ceil(self.weights.as_f64() / tp + self.kv_reserve.as_f64() / tp) + self.overhead_per_shard
     }

@@ -10,7 +10,7 @@ use crate::units::Bytes;
 pub struct GpuType {
     /// Catalogue name, such as `a100-80gb-sxm`.
     pub name: String,
-    /// Memory as printed on the box.
+    /// Memory that the driver reports.
     pub memory: Bytes,
     /// Part of the memory that engines may use; the rest is CUDA contexts, fragmentation and safety.
     pub usable_memory: Bytes,

@@ -3,11 +3,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::catalogue::Model;
 use crate::cluster::Interconnect;
 use crate::fingerprint::Fingerprint;
 use crate::sketch::Sketch;
 use crate::units::{Bytes, GpuShare, RequestsPerSecond, Seconds};
-use crate::workload::{Arrivals, Metric};
+use crate::workload::{Arrivals, Metric, Workload};
 
 /// Version of the profile file's layout.
 pub const PROFILE_SCHEMA: u32 = 1;
@@ -93,6 +94,35 @@ pub struct Conditions {
     pub mean_input_tokens: f64,
     /// Mean answer tokens.
     pub mean_output_tokens: f64,
+}
+
+impl Conditions {
+    /// The conditions under which profiles of `model` are to be taken, for a plan under `workload`.
+    #[must_use]
+    pub fn expected(model: &Model, workload: &Workload, interconnect: Interconnect) -> Self {
+        let (mean_input_tokens, mean_output_tokens) = workload.mean_lengths();
+        Self {
+            engine: model.engine.name.clone(),
+            kv_cache: model.kv_reserve,
+            interconnect,
+            arrivals: workload.arrivals,
+            lengths: Fingerprint::of(&workload.lengths),
+            model: Self::fingerprint_of(model),
+            mean_input_tokens,
+            mean_output_tokens,
+        }
+    }
+
+    /// Of all in a model's entry that decides the latency of one replica, besides its KV cache and its profile's key.
+    fn fingerprint_of(model: &Model) -> Fingerprint {
+        Fingerprint::of(&(
+            &model.architecture,
+            model.weights,
+            model.bytes_per_weight,
+            model.bytes_per_kv,
+            &model.engine,
+        ))
+    }
 }
 
 /// One load level.

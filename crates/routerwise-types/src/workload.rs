@@ -117,6 +117,17 @@ pub struct Planning {
     pub max_solves: u32,
 }
 
+impl Workload {
+    /// Mean prompt and mean answer tokens of the length mix; zeros when it is empty.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a length mix has some thousand entries")]
+    pub fn mean_lengths(&self) -> (f64, f64) {
+        let n = self.lengths.len().max(1) as f64;
+        let mean = |tokens: fn(&Lengths) -> u32| self.lengths.iter().map(|l| f64::from(tokens(l))).sum::<f64>() / n;
+        (mean(|l| l.input), mean(|l| l.output))
+    }
+}
+
 impl fmt::Display for Metric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
