@@ -1,9 +1,27 @@
 //! The only place that opens input files: from a scenario folder to a validated [`Scenario`](routerwise_types::Scenario), or to
 //! every problem of all its files at once.
+//!
+//! People write TOML with units in the values; programs write JSON with a schema number; measurements come as Parquet or CSV.
+//! Where a file says nothing a default is in force, and [`Loaded::defaults`] says which and why.
 
+mod columns;
+mod defaults;
+mod file;
+mod models;
+mod quantity;
+mod scores;
+mod text;
+mod trace;
+mod workload;
+
+pub mod catalogue;
+pub mod cluster;
 pub mod problem;
+pub mod profiles;
 pub mod scenario;
 pub mod schema;
 
+pub use defaults::InForce;
+pub use file::write_atomically;
 pub use problem::{Problem, Problems};
 pub use scenario::{Loaded, Paths, load};

@@ -2,9 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use routerwise_types::Scenario;
+use routerwise_types::catalogue::Model;
+use routerwise_types::scenario::Inputs;
+use routerwise_types::workload::Workload;
+use routerwise_types::{Fingerprint, Scenario};
 
+use crate::catalogue::Catalogue;
+use crate::defaults::InForce;
+use crate::models::Models;
 use crate::problem::{Problem, Problems};
+use crate::text::Document;
+use crate::{cluster, file, models, profiles, scores, workload};
 
 /// Where the files of a scenario are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,12 +57,134 @@ pub struct Loaded {
     pub scenario: Scenario,
     /// What is doubtful but usable.
     pub warnings: Vec<Problem>,
+    /// Values that no file says and that are in force all the same.
+    pub defaults: Vec<InForce>,
+    /// Prompts that were left out because a model has no score for them.
+    pub n_prompts_dropped: usize,
 }
 
 /// Reads and validates all files of a scenario.
 ///
 /// # Errors
-/// Every problem of every file.
+/// Every problem of every file. What one file says is checked against another only when that other file is right.
 pub fn load(paths: &Paths) -> Result<Loaded, Problems> {
-    Err(Problems(vec![Problem::new(&paths.cluster, "not read yet")]))
+    let catalogue = Catalogue::shipped();
+    let mut reading = Reading::default();
+    let cluster = reading.toml(&paths.cluster, |document| cluster::read(document, &catalogue));
+    let models = reading.toml(&paths.models, |document| {
+        models::read(document, &catalogue, cluster.as_ref())
+    });
+    let workload = reading.toml(&paths.workload, workload::read);
+    let scores = models.as_ref().and_then(|models| reading.scores(&paths.scores, models));
+    if models.is_none() && !paths.scores.is_file() {
+        reading.missing(&paths.scores);
+    }
+    if let (Some(models), Some(workload)) = (&models, &workload) {
+        reading.long_requests(&paths.workload, &models.models, workload);
+    }
+    let profiles = match (&cluster, &models, &workload) {
+        (Some(cluster), Some(models), Some(workload)) => {
+            let against = profiles::Against {
+                cluster,
+                models: &models.models,
+                workload,
+            };
+            let read = profiles::read(&paths.profiles, &against);
+            reading.problems.extend(read.problems);
+            read.profiles
+        }
+        _ => Vec::new(),
+    };
+    if reading.problems.iter().any(|problem| !problem.is_warning()) {
+        return Err(Problems(reading.problems));
+    }
+    let (Some(cluster), Some(models), Some(workload), Some((scores, fingerprint))) =
+        (cluster, models, workload, scores)
+    else {
+        unreachable!("what could not be read has been noted as a problem");
+    };
+    let fingerprints = Inputs {
+        cluster: Fingerprint::of(&cluster),
+        models: Fingerprint::of(&models.models),
+        workload: Fingerprint::of(&workload),
+        scores: fingerprint,
+        profiles: Fingerprint::of(&profiles),
+    };
+    Ok(Loaded {
+        n_prompts_dropped: scores.n_dropped,
+        scenario: Scenario {
+            cluster,
+            models: models.models,
+            workload,
+            scores: scores.scores,
+            profiles,
+            fingerprints,
+        },
+        warnings: reading.problems,
+        defaults: reading.defaults,
+    })
+}
+
+/// What has been found so far, over all files.
+#[derive(Default)]
+struct Reading {
+    problems: Vec<Problem>,
+    defaults: Vec<InForce>,
+}
+
+impl Reading {
+    fn toml<T>(&mut self, path: &Path, read: impl FnOnce(&Document) -> Option<T>) -> Option<T> {
+        let text = match file::text(path) {
+            Ok(text) => text,
+            Err(wrong) => {
+                self.problems.push(wrong.at(path));
+                return None;
+            }
+        };
+        let document = Document::new(path, text);
+        let value = read(&document);
+        let (problems, defaults) = document.finish();
+        self.problems.extend(problems);
+        self.defaults.extend(defaults);
+        value
+    }
+
+    fn scores(&mut self, path: &Path, models: &Models) -> Option<(scores::Read, Fingerprint)> {
+        match scores::read(path, models) {
+            Err(problems) => {
+                self.problems.extend(problems);
+                None
+            }
+            Ok(scores) => Some((scores, Fingerprint::of_bytes(&file::bytes(path).ok()?))),
+        }
+    }
+
+    /// Without models it is not known which columns count, but that the file is not there can be said all the same.
+    fn missing(&mut self, path: &Path) {
+        if let Err(wrong) = file::open(path) {
+            self.problems.push(wrong.at(path));
+        }
+    }
+
+    /// Warns of requests that a model's engine would refuse for their length.
+    fn long_requests(&mut self, path: &Path, models: &[Model], workload: &Workload) {
+        for model in models {
+            let limit = model.engine.max_model_len;
+            let longer = |tokens: u64| tokens > u64::from(limit);
+            let n_longer = workload
+                .lengths
+                .iter()
+                .filter(|lengths| longer(u64::from(lengths.input) + u64::from(lengths.output)))
+                .count();
+            if n_longer > 0 {
+                let n_all = workload.lengths.len();
+                let message = format!(
+                    "{n_longer} of {n_all} request lengths exceed the {limit} tokens that `{}` takes",
+                    model.name
+                );
+                let help = "raise its `max-model-len` and `kv-reserve`, or plan a workload with shorter requests";
+                self.problems.push(Problem::new(path, message).help(help).warning());
+            }
+        }
+    }
 }
