@@ -1,0 +1,348 @@
+//! From a searched setup to a plan: prices that realise the fractions, what to expect of them, and the certificate.
+
+use routerwise_types::Fingerprint;
+use routerwise_types::plan::{
+    Certificate, DualPoint, PLAN_SCHEMA, Plan, PlannedLatency, PlannedModel, Prediction, Routing, SloValue,
+};
+use routerwise_types::profile::Profile;
+use routerwise_types::scenario::Scenario;
+use routerwise_types::setup::Placement;
+use routerwise_types::units::{Bytes, Fraction, Price, Score, Seconds};
+use routerwise_types::workload::{Metric, Scope, Statistic};
+
+use crate::curve::{LatencyCurve, Reading};
+use crate::prices::{Dual, Routes, Until};
+use crate::problem::Problem;
+use crate::search::{Found, Incumbent, mixture_of, solve_candidates};
+use crate::ties::{Realised, TIE_TOLERANCES, realise, splits};
+
+/// Prices that do in fact, prompt by prompt, what the solution does in the mean.
+#[derive(Clone, Debug)]
+pub(crate) struct Policy {
+    pub(crate) dual: Dual,
+    pub(crate) routing: Routing,
+    pub(crate) realised: Realised,
+}
+
+const ATTEMPTS: i32 = 12;
+/// Slack for rounding between the master's arithmetic and the plan's.
+const ROUNDING: f64 = 1e-7;
+
+/// Solves the best setup to the end and splits its ties.
+///
+/// The routes of the solution disagree only on prompts that are tied or nearly so. The narrowest tie tolerance that gathers enough of
+/// them makes the plan do what the solution does; it costs at most that tolerance on those few prompts. Should that not do, the limit
+/// is tightened by what is missing and the setup solved again.
+pub(crate) fn settle(problem: &Problem, routes: &mut Routes, best: &Incumbent) -> Option<Policy> {
+    let on: Vec<bool> = flags(problem, best);
+    let mut ranges = best.ranges.clone();
+    let mut limit = 1.0 - ROUNDING;
+    let mut start = best.dual.clone();
+    for attempt in 0..ATTEMPTS {
+        let until = Until {
+            tolerance: 1e-7,
+            cut_off: f64::NEG_INFINITY,
+            max_evaluations: 2_000,
+        };
+        let solved = solve_candidates(problem, routes, &best.candidates, &ranges, limit, Some(&start), until);
+        let mixture = mixture_of(&solved)?;
+        let mut missing = f64::INFINITY;
+        for tolerance in TIE_TOLERANCES {
+            let routing = splits(&problem.table, &solved.dual.prices, &on, mixture, routes, tolerance);
+            let realised = realise(&problem.table, &solved.dual.prices, &on, &routing);
+            let over = excess(problem, best, &realised.fractions);
+            let beyond = beyond_capacity(problem, best, &realised.fractions);
+            if over <= 0.0 && beyond.iter().all(|beyond| *beyond <= 0.0) {
+                return Some(Policy {
+                    dual: solved.dual,
+                    routing,
+                    realised,
+                });
+            }
+            missing = missing.min(over);
+            if tolerance >= TIE_TOLERANCES[TIE_TOLERANCES.len() - 1] {
+                for (range, beyond) in ranges.iter_mut().zip(beyond).filter(|(_, beyond)| *beyond > 0.0) {
+                    range.high -= 1.5 * beyond;
+                    range.low = range.low.min(range.high);
+                }
+            }
+        }
+        limit -= (1.5 * missing).max(ROUNDING) * f64::powi(2.0, attempt);
+        start = solved.dual;
+    }
+    None
+}
+
+/// How far each fraction lies beyond what its configuration can take.
+fn beyond_capacity(problem: &Problem, best: &Incumbent, fractions: &[f64]) -> Vec<f64> {
+    fractions
+        .iter()
+        .enumerate()
+        .map(|(model, w)| w - problem.models[model].candidates[best.candidates[model]].flow.cap() - ROUNDING)
+        .collect()
+}
+
+fn flags(problem: &Problem, best: &Incumbent) -> Vec<bool> {
+    best.candidates
+        .iter()
+        .enumerate()
+        .map(|(model, candidate)| problem.models[model].candidates[*candidate].configuration.is_some())
+        .collect()
+}
+
+/// Largest `Σ φ − 1` over the rows.
+fn excess(problem: &Problem, best: &Incumbent, fractions: &[f64]) -> f64 {
+    (0..problem.rows.len())
+        .map(|row| row_sum(problem, best, fractions, row) - 1.0)
+        .fold(f64::NEG_INFINITY, f64::max)
+}
+
+fn row_sum(problem: &Problem, best: &Incumbent, fractions: &[f64], row: usize) -> f64 {
+    fractions
+        .iter()
+        .enumerate()
+        .map(|(model, w)| {
+            let flow = &problem.models[model].candidates[best.candidates[model]].flow;
+            flow.at(row, w.min(flow.cap()))
+        })
+        .sum()
+}
+
+/// Writes the plan down.
+pub(crate) fn assemble(
+    scenario: &Scenario,
+    problem: &Problem,
+    found: &Found,
+    best: &Incumbent,
+    policy: &Policy,
+    parent: Option<&Plan>,
+) -> Plan {
+    let models = planned_models(scenario, problem, best, policy);
+    let quality = score(policy.realised.quality());
+    let upper_bound = found.upper_bound.max(quality.value());
+    let latency = |headroom: f64| workload_latency(scenario, problem, best, policy, headroom);
+    let mut plan = Plan {
+        schema: PLAN_SCHEMA,
+        id: Fingerprint(String::new()),
+        parent: parent.map(|parent| parent.id.clone()),
+        inputs: scenario.fingerprints.clone(),
+        rate: scenario.workload.rate,
+        slos: scenario.workload.slos.clone(),
+        planning: scenario.workload.planning,
+        models,
+        routing: policy.routing.clone(),
+        prediction: Prediction {
+            quality,
+            slo_values: slo_values(scenario, problem, best, policy),
+            latency: latency(scenario.workload.planning.headroom),
+            latency_without_headroom: latency(0.0),
+        },
+        certificate: Certificate {
+            quality,
+            upper_bound,
+            gap: upper_bound - quality.value(),
+            space: space(problem),
+            setups_in_space: problem.setups_in_space(),
+            setups_bounded: found.counts.bounded,
+            setups_packed: found.counts.packed,
+            setups_solved: found.counts.solved,
+            evaluations: found.routes.evaluations,
+            dual_points: found
+                .pool
+                .iter()
+                .map(|point| DualPoint {
+                    prices: point.prices.clone(),
+                    slo_prices: point.row_prices.clone(),
+                })
+                .collect(),
+        },
+    };
+    plan.id = plan.fingerprint();
+    plan
+}
+
+fn space(problem: &Problem) -> String {
+    let mut space = String::from("all packable setups of the profiled configurations");
+    if problem.least_units > 0 {
+        let floor = 100.0 * f64::from(problem.least_units) / f64::from(problem.all_units());
+        space.push_str(&format!(" that use at least {floor:.0} % of the cluster's compute"));
+    }
+    space
+}
+
+fn planned_models(scenario: &Scenario, problem: &Problem, best: &Incumbent, policy: &Policy) -> Vec<PlannedModel> {
+    let kv_caches = kv_caches(scenario, problem, best, &policy.realised.fractions);
+    let prices = published_prices(problem, best, policy);
+    (0..problem.models.len())
+        .map(|model| {
+            let candidate = &problem.models[model].candidates[best.candidates[model]];
+            let w = policy.realised.fractions[model];
+            let served = w > 0.0;
+            let profile = candidate.profile_ix.map(|ix| &scenario.profiles[ix]);
+            let n_replicas = candidate
+                .configuration
+                .map_or(1, |configuration| configuration.n_replicas);
+            let load = problem.rate * w / f64::from(n_replicas);
+            PlannedModel {
+                name: problem.models[model].name.clone(),
+                configuration: candidate.configuration,
+                gpu_type: candidate
+                    .configuration
+                    .map(|configuration| scenario.cluster.gpu_types[configuration.gpu_type_ix].name.clone()),
+                replicas: best.placement.get(model).cloned().unwrap_or_default(),
+                kv_cache: kv_caches[model].clone(),
+                price: Price::new(prices[model].max(0.0)).unwrap_or(Price::ZERO),
+                fraction: fraction(w),
+                quality: served.then(|| score(policy.realised.quality_by_model[model] / w)),
+                latency: profile
+                    .filter(|_| served)
+                    .and_then(|profile| mean_latency(profile, load)),
+                utilisation: profile.map_or(Fraction::ZERO, |profile| fraction(load / profile.capacity.value())),
+            }
+        })
+        .collect()
+}
+
+/// Prices as the plan states them: a model that is off costs the least price at which no prompt would want it.
+fn published_prices(problem: &Problem, best: &Incumbent, policy: &Policy) -> Vec<f64> {
+    let mut prices = policy.dual.prices.clone();
+    for (model, candidate) in best.candidates.iter().enumerate() {
+        if problem.models[model].candidates[*candidate].configuration.is_none() {
+            prices[model] = problem.table.least_refusing_price(model, &prices);
+        }
+    }
+    prices
+}
+
+/// Each replica's KV cache: its reserve, and what is left on its GPUs shared out in proportion to load.
+fn kv_caches(scenario: &Scenario, problem: &Problem, best: &Incumbent, fractions: &[f64]) -> Vec<Vec<Bytes>> {
+    let placement: &Placement = &best.placement;
+    let n_gpus = scenario.cluster.n_gpus();
+    let mut left: Vec<u64> = scenario
+        .cluster
+        .gpus()
+        .map(|gpu| scenario.cluster.gpu_types[gpu.gpu_type_ix].usable_memory.0)
+        .collect();
+    let mut demand = vec![0.0; n_gpus];
+    let per_replica = |model: usize| fractions[model].max(1e-6) / placement[model].len().max(1) as f64;
+    for (model, replicas) in placement.iter().enumerate() {
+        let memory = problem.models[model].candidates[best.candidates[model]].shard_memory.0;
+        for gpu in replicas.iter().flatten() {
+            left[*gpu] = left[*gpu].saturating_sub(memory);
+            demand[*gpu] += per_replica(model);
+        }
+    }
+    placement
+        .iter()
+        .enumerate()
+        .map(|(model, replicas)| {
+            let extra = |gpus: &Vec<usize>| {
+                let least = gpus
+                    .iter()
+                    .map(|gpu| Bytes(left[*gpu]).as_f64() * per_replica(model) / demand[*gpu])
+                    .fold(f64::INFINITY, f64::min);
+                Bytes::ceil((least * gpus.len() as f64).floor())
+            };
+            replicas
+                .iter()
+                .map(|gpus| scenario.models[model].kv_reserve + extra(gpus))
+                .collect()
+        })
+        .collect()
+}
+
+/// Mean latencies of one replica at a load in requests/s.
+pub(crate) fn mean_latency(profile: &Profile, load: f64) -> Option<PlannedLatency> {
+    let read = |metric| {
+        let curve = LatencyCurve::from_profile(profile, Reading::Statistic(metric, Statistic::Mean))?;
+        Seconds::new(curve.at(load.min(curve.end()))?).ok()
+    };
+    Some(PlannedLatency {
+        ttft: read(Metric::Ttft)?,
+        tpot: read(Metric::Tpot)?,
+        e2e: read(Metric::E2e)?,
+    })
+}
+
+fn workload_latency(
+    scenario: &Scenario,
+    problem: &Problem,
+    best: &Incumbent,
+    policy: &Policy,
+    headroom: f64,
+) -> PlannedLatency {
+    let (mut ttft, mut tpot, mut e2e) = (0.0, 0.0, 0.0);
+    for (model, w) in policy.realised.fractions.iter().enumerate() {
+        let candidate = &problem.models[model].candidates[best.candidates[model]];
+        let (Some(configuration), Some(profile_ix)) = (candidate.configuration, candidate.profile_ix) else {
+            continue;
+        };
+        let rate = scenario.workload.rate.value() * (1.0 + headroom);
+        let load = rate * w / f64::from(configuration.n_replicas);
+        if let Some(latency) = mean_latency(&scenario.profiles[profile_ix], load) {
+            ttft += w * latency.ttft.value();
+            tpot += w * latency.tpot.value();
+            e2e += w * latency.e2e.value();
+        }
+    }
+    let seconds = |value: f64| Seconds::new(value).unwrap_or(Seconds::ZERO);
+    PlannedLatency {
+        ttft: seconds(ttft),
+        tpot: seconds(tpot),
+        e2e: seconds(e2e),
+    }
+}
+
+fn slo_values(scenario: &Scenario, problem: &Problem, best: &Incumbent, policy: &Policy) -> Vec<SloValue> {
+    let rows = problem.rows.iter().enumerate();
+    scenario
+        .workload
+        .slos
+        .iter()
+        .enumerate()
+        .map(
+            |(slo_ix, slo)| match rows.clone().find(|(_, row)| row.slo_ix == slo_ix) {
+                Some((row_ix, row)) => SloValue {
+                    value: row_sum(problem, best, &policy.realised.fractions, row_ix) * row.limit,
+                    limit: row.limit,
+                    price: policy.dual.row_prices[row_ix] / row.limit,
+                },
+                None => {
+                    debug_assert_eq!(slo.scope, Scope::EachModel, "rows cover all other scopes");
+                    SloValue {
+                        value: worst_model(scenario, problem, best, policy, slo_ix),
+                        limit: slo.target.value(),
+                        price: 0.0,
+                    }
+                }
+            },
+        )
+        .collect()
+}
+
+/// The highest value of a per-model SLO's statistic over the models that get prompts.
+fn worst_model(scenario: &Scenario, problem: &Problem, best: &Incumbent, policy: &Policy, slo_ix: usize) -> f64 {
+    let slo = &scenario.workload.slos[slo_ix];
+    policy
+        .realised
+        .fractions
+        .iter()
+        .enumerate()
+        .filter(|(_, w)| **w > 0.0)
+        .filter_map(|(model, w)| {
+            let candidate = &problem.models[model].candidates[best.candidates[model]];
+            let profile = &scenario.profiles[candidate.profile_ix?];
+            let curve = LatencyCurve::from_profile(profile, Reading::Statistic(slo.metric, slo.statistic))?;
+            let load = problem.rate * w / f64::from(candidate.configuration?.n_replicas);
+            curve.at(load.min(curve.end()))
+        })
+        .fold(0.0, f64::max)
+}
+
+fn score(value: f64) -> Score {
+    Score::new(value.clamp(0.0, 1.0)).expect("clamped; a mean of scores is never NaN")
+}
+
+fn fraction(value: f64) -> Fraction {
+    Fraction::new(value.clamp(0.0, 1.0)).expect("clamped; shares are never NaN")
+}

@@ -1,0 +1,215 @@
+//! What binds, what a change would be worth, and how far an infeasible scenario is from a feasible one.
+//!
+//! Every figure here is a plan: the change is made to the scenario and the search run again, so nothing rests on a multiplier that
+//! holds only for small steps.
+
+use routerwise_types::plan::Plan;
+use routerwise_types::scenario::Scenario;
+use routerwise_types::units::{Bytes, Fraction, RequestsPerSecond, Seconds};
+
+use crate::problem::{Problem, Unplannable};
+use crate::search::{Goal, search};
+
+/// What one change of the scenario would be worth.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Worth {
+    /// The change in words.
+    pub change: String,
+    /// Quality after it, or nothing when nothing is feasible then.
+    pub quality: Option<f64>,
+    /// Quality gained against the plan.
+    pub gain: Option<f64>,
+}
+
+/// Something that keeps a plan from being better.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Binding {
+    /// An SLO: its index, and the quality that a 1 % looser limit is worth.
+    Slo {
+        /// Index into the plan's SLOs.
+        slo_ix: usize,
+        /// Quality per 1 %.
+        per_percent: f64,
+    },
+    /// A model runs at the end of its curve.
+    Capacity {
+        /// Index into the plan's models.
+        model_ix: usize,
+    },
+    /// Nothing: every prompt goes to its best model.
+    Nothing,
+}
+
+/// How far an infeasible scenario is from a feasible one.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NearMiss {
+    /// What binds: lifting any one of these alone makes the scenario feasible.
+    pub binding: Vec<String>,
+    /// Targets scaled by this are met at the scenario's rate; nothing when no factor up to 1000 helps.
+    pub target_factor: Option<f64>,
+    /// Highest rate at which the SLOs can be met.
+    pub rate: Option<RequestsPerSecond>,
+    /// Fewest GPUs of the first node's type to add; nothing when eight times the cluster do not help.
+    pub more_gpus: Option<usize>,
+}
+
+/// What keeps a plan from being better.
+#[must_use]
+pub fn binding(plan: &Plan) -> Vec<Binding> {
+    let mut found: Vec<Binding> = plan
+        .prediction
+        .slo_values
+        .iter()
+        .enumerate()
+        .filter(|(_, slo)| slo.price * slo.limit > 1e-7)
+        .map(|(slo_ix, slo)| Binding::Slo {
+            slo_ix,
+            per_percent: slo.price * slo.limit * 0.01,
+        })
+        .collect();
+    found.extend(
+        plan.models
+            .iter()
+            .enumerate()
+            .filter(|(_, model)| model.configuration.is_some() && model.utilisation.value() > 0.999)
+            .map(|(model_ix, _)| Binding::Capacity { model_ix }),
+    );
+    if found.is_empty() {
+        found.push(Binding::Nothing);
+    }
+    found
+}
+
+/// Re-plans after each of the changes that people ask about first.
+///
+/// # Errors
+/// [`Unplannable`] as for [`crate::plan`].
+pub fn what_would_help(scenario: &Scenario, plan: &Plan) -> Result<Vec<Worth>, Unplannable> {
+    let mut changes = vec![
+        ("10 % looser targets".to_owned(), with_targets(scenario, 1.1)),
+        ("10 % less traffic".to_owned(), with_rate(scenario, 0.9)),
+        ("10 % more traffic".to_owned(), with_rate(scenario, 1.1)),
+    ];
+    for (gpu_type_ix, gpu) in scenario.cluster.gpu_types.iter().enumerate() {
+        if scenario.cluster.n_gpus_of(gpu_type_ix) > 0 {
+            changes.push((format!("one more {}", gpu.name), with_gpus(scenario, gpu_type_ix, 1)));
+        }
+    }
+    if scenario.workload.planning.headroom > 0.0 {
+        changes.push(("no headroom".to_owned(), with_headroom(scenario, 0.0)));
+    }
+    changes
+        .into_iter()
+        .map(|(change, changed)| {
+            let quality = search(&Problem::new(&changed)?, Goal::Best)
+                .best
+                .map(|best| best.quality);
+            Ok(Worth {
+                change,
+                quality,
+                gain: quality.map(|quality| quality - plan.prediction.quality.value()),
+            })
+        })
+        .collect()
+}
+
+/// Finds what makes an infeasible scenario infeasible.
+#[must_use]
+pub fn near_miss(scenario: &Scenario) -> NearMiss {
+    let mut miss = NearMiss::default();
+    if feasible(&with_targets(scenario, 1000.0)) {
+        miss.binding.push("the latency target".to_owned());
+        miss.target_factor = Some(least(1.0, 1000.0, |factor| feasible(&with_targets(scenario, factor))));
+    }
+    let low = 1e-3;
+    if feasible(&with_rate(scenario, low)) {
+        miss.binding.push("the arrival rate".to_owned());
+        let divided_by = least(1.0, 1.0 / low, |factor| feasible(&with_rate(scenario, 1.0 / factor)));
+        miss.rate = RequestsPerSecond::new(scenario.workload.rate.value() / divided_by).ok();
+    }
+    if feasible(&with_memory(scenario, 1000)) {
+        miss.binding.push("GPU memory".to_owned());
+    }
+    if feasible(&without_floor(scenario)) {
+        miss.binding.push("the utilisation floor".to_owned());
+    }
+    let most = (7 * scenario.cluster.n_gpus()).clamp(8, 64);
+    let gpu_type_ix = scenario.cluster.nodes.first().map_or(0, |node| node.gpu_type_ix);
+    let mut more = 1;
+    while more <= most && !feasible(&with_gpus(scenario, gpu_type_ix, more)) {
+        more *= 2;
+    }
+    if more <= most {
+        let first = more / 2 + 1;
+        miss.more_gpus = (first..=more).find(|n| feasible(&with_gpus(scenario, gpu_type_ix, *n)));
+        miss.binding.push("the number of GPUs".to_owned());
+    }
+    miss
+}
+
+fn feasible(scenario: &Scenario) -> bool {
+    Problem::new(scenario).is_ok_and(|problem| search(&problem, Goal::Feasible).best.is_some())
+}
+
+/// Least factor in `[low, high]` for which something holds that holds at `high` and stays true above: to 1 %, by bisection of its logarithm.
+fn least(low: f64, high: f64, holds: impl Fn(f64) -> bool) -> f64 {
+    let (mut low, mut high) = (low, high);
+    while high / low > 1.01 {
+        let middle = (low * high).sqrt();
+        if holds(middle) {
+            high = middle;
+        } else {
+            low = middle;
+        }
+    }
+    high
+}
+
+fn with_targets(scenario: &Scenario, factor: f64) -> Scenario {
+    let mut changed = scenario.clone();
+    for slo in &mut changed.workload.slos {
+        slo.target = Seconds::new(slo.target.value() * factor).unwrap_or(slo.target);
+    }
+    changed
+}
+
+fn with_rate(scenario: &Scenario, factor: f64) -> Scenario {
+    let mut changed = scenario.clone();
+    changed.workload.rate =
+        RequestsPerSecond::new(scenario.workload.rate.value() * factor).unwrap_or(scenario.workload.rate);
+    changed
+}
+
+fn with_headroom(scenario: &Scenario, headroom: f64) -> Scenario {
+    let mut changed = scenario.clone();
+    changed.workload.planning.headroom = headroom;
+    changed
+}
+
+fn with_memory(scenario: &Scenario, factor: u64) -> Scenario {
+    let mut changed = scenario.clone();
+    for gpu in &mut changed.cluster.gpu_types {
+        gpu.usable_memory = Bytes(gpu.usable_memory.0.saturating_mul(factor));
+    }
+    changed
+}
+
+fn without_floor(scenario: &Scenario) -> Scenario {
+    let mut changed = scenario.clone();
+    changed.workload.planning.utilisation_floor = Fraction::ZERO;
+    changed
+}
+
+/// Adds GPUs to the first node of the type.
+fn with_gpus(scenario: &Scenario, gpu_type_ix: usize, more: usize) -> Scenario {
+    let mut changed = scenario.clone();
+    if let Some(node) = changed
+        .cluster
+        .nodes
+        .iter_mut()
+        .find(|node| node.gpu_type_ix == gpu_type_ix)
+    {
+        node.n_gpus += more;
+    }
+    changed
+}

@@ -1,0 +1,89 @@
+//! Joint allocation and routing: inputs in, plan out. In reading order:
+//!
+//! - [`curve`], [`flow`]: latency as a function of load, and what it costs to send a model more prompts
+//! - [`problem`]: the scenario in dense form
+//! - [`prices`]: dual prices of fixed resources; [`prices::kernel`] is the hot loop
+//! - [`packing`]: shards onto GPUs, with proof when they do not fit
+//! - `search`: best-first branch and bound over setups
+//! - [`ties`], `assemble`: from prices to a plan that does what it says
+//! - [`explain`]: what binds, what would help; [`space`]: how many setups there are
+//! - [`check`]: an independent checker of a finished plan
+
+mod assemble;
+pub mod curve;
+pub mod explain;
+pub mod flow;
+pub mod packing;
+pub mod prices;
+pub mod problem;
+pub(crate) mod search;
+pub mod space;
+pub mod ties;
+
+use routerwise_types::plan::Plan;
+use routerwise_types::scenario::Scenario;
+
+use crate::explain::NearMiss;
+use crate::problem::{Problem, Unplannable};
+use crate::search::{Goal, search};
+
+/// What a planning run concluded.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// No feasible plan scores higher by more than the tolerance.
+    Optimal(Box<Plan>),
+    /// The budget ran out first; at most `gap` (in score) better is possible.
+    Feasible {
+        /// The best plan found.
+        plan: Box<Plan>,
+        /// How much better another may be.
+        gap: f64,
+    },
+    /// Nothing meets the SLOs; the closest miss says what binds.
+    Infeasible(NearMiss),
+}
+
+impl Outcome {
+    /// The plan, where there is one.
+    #[must_use]
+    pub fn plan(&self) -> Option<&Plan> {
+        match self {
+            Self::Optimal(plan) | Self::Feasible { plan, .. } => Some(plan),
+            Self::Infeasible(_) => None,
+        }
+    }
+}
+
+/// Plans a scenario: the best feasible setup and the prices that route by it.
+///
+/// `parent` is the plan in force, which the new one will name.
+///
+/// # Errors
+/// [`Unplannable`] when an input is missing; that nothing meets the SLOs is an [`Outcome`].
+pub fn plan(scenario: &Scenario, parent: Option<&Plan>) -> Result<Outcome, Unplannable> {
+    let problem = Problem::new(scenario)?;
+    Ok(match solve(scenario, &problem, parent) {
+        None => Outcome::Infeasible(explain::near_miss(scenario)),
+        Some(plan) => {
+            let gap = plan.certificate.gap;
+            // Realising the fractions prompt by prompt may cost a little beyond the search's own tolerance.
+            if gap <= 1.5 * problem.tolerance + 1e-6 {
+                Outcome::Optimal(Box::new(plan))
+            } else {
+                Outcome::Feasible {
+                    plan: Box::new(plan),
+                    gap,
+                }
+            }
+        }
+    })
+}
+
+/// Plans a problem that was built before: what a benchmark times.
+#[must_use]
+pub fn solve(scenario: &Scenario, problem: &Problem, parent: Option<&Plan>) -> Option<Plan> {
+    let mut found = search(problem, Goal::Best);
+    let best = found.best.clone()?;
+    let policy = assemble::settle(problem, &mut found.routes, &best)?;
+    Some(assemble::assemble(scenario, problem, &found, &best, &policy, parent))
+}

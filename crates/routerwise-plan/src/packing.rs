@@ -1,0 +1,393 @@
+//! Shards onto GPUs, exactly: two resources (share and memory), distinct GPUs per replica, all within linked GPUs.
+//!
+//! Depth-first over replicas, largest first. States that differ only by exchanging equal GPUs or equal nodes are visited once, so an
+//! exhausted search is a proof that nothing fits. First-fit decreasing, as in the paper, rejects setups that fit.
+
+use std::collections::HashSet;
+
+use routerwise_types::cluster::{Cluster, Interconnect};
+use routerwise_types::setup::Placement;
+
+/// The replicas of one model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Demand {
+    /// Index into the placement that is returned.
+    pub model_ix: usize,
+    /// GPU type that its shards need.
+    pub gpu_type_ix: usize,
+    /// Shards per replica.
+    pub tensor_parallel: usize,
+    /// Share units of one shard.
+    pub shard_units: u32,
+    /// Memory of one shard in bytes.
+    pub shard_memory: u64,
+    /// Number of replicas.
+    pub n_replicas: usize,
+}
+
+/// Whether demands fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Packing {
+    /// They do, like this.
+    Placed(Placement),
+    /// Proven not to.
+    Impossible,
+    /// The search ran out of steps.
+    Undecided,
+}
+
+/// Looks for a placement, visiting at most `max_steps` states.
+#[must_use]
+pub fn pack(cluster: &Cluster, units_per_gpu: u32, demands: &[Demand], n_models: usize, max_steps: u32) -> Packing {
+    let mut replicas: Vec<Demand> = demands
+        .iter()
+        .flat_map(|demand| std::iter::repeat_n(*demand, demand.n_replicas))
+        .collect();
+    replicas.sort_by_key(|d| std::cmp::Reverse((d.tensor_parallel, d.shard_units, d.shard_memory, d.model_ix)));
+    let mut search = Search {
+        cluster,
+        left: cluster
+            .gpus()
+            .map(|gpu| Left {
+                units: units_per_gpu,
+                memory: cluster.gpu_types[gpu.gpu_type_ix].usable_memory.0,
+            })
+            .collect(),
+        groups: replicas
+            .iter()
+            .map(|d| cluster.linked_groups(d.gpu_type_ix, d.tensor_parallel))
+            .collect(),
+        pairs: cluster
+            .nodes
+            .iter()
+            .any(|node| node.interconnect == Interconnect::NvlinkPairs),
+        chosen: Vec::with_capacity(replicas.len()),
+        seen: HashSet::new(),
+        steps: max_steps,
+        replicas,
+    };
+    match search.place(0) {
+        Found::Yes => {
+            let mut placement = vec![Vec::new(); n_models];
+            for (replica, gpus) in search.replicas.iter().zip(search.chosen) {
+                placement[replica.model_ix].push(gpus);
+            }
+            for replicas in &mut placement {
+                replicas.sort();
+            }
+            Packing::Placed(placement)
+        }
+        Found::No => Packing::Impossible,
+        Found::OutOfSteps => Packing::Undecided,
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Left {
+    units: u32,
+    memory: u64,
+}
+
+enum Found {
+    Yes,
+    No,
+    OutOfSteps,
+}
+
+struct Search<'a> {
+    cluster: &'a Cluster,
+    replicas: Vec<Demand>,
+    groups: Vec<Vec<Vec<usize>>>,
+    left: Vec<Left>,
+    pairs: bool,
+    chosen: Vec<Vec<usize>>,
+    seen: HashSet<(usize, Vec<Left>)>,
+    steps: u32,
+}
+
+impl Search<'_> {
+    fn place(&mut self, depth: usize) -> Found {
+        let Some(&replica) = self.replicas.get(depth) else {
+            return Found::Yes;
+        };
+        if !self.enough_in_total(depth) || !self.seen.insert((depth, self.canonical())) {
+            return Found::No;
+        }
+        if self.steps == 0 {
+            return Found::OutOfSteps;
+        }
+        self.steps -= 1;
+        for group in self.groups[depth].clone() {
+            let mut fitting: Vec<usize> = group
+                .into_iter()
+                .filter(|gpu| {
+                    self.left[*gpu].units >= replica.shard_units && self.left[*gpu].memory >= replica.shard_memory
+                })
+                .collect();
+            // Fullest first: tight fits leave room for large shards.
+            fitting.sort_by_key(|gpu| (self.left[*gpu], *gpu));
+            match self.choose(
+                depth,
+                &replica,
+                &fitting,
+                0,
+                &mut Vec::with_capacity(replica.tensor_parallel),
+            ) {
+                Found::No => {}
+                other => return other,
+            }
+        }
+        Found::No
+    }
+
+    /// Tries every set of `tensor_parallel` GPUs out of `fitting[from..]` added to `picked`.
+    fn choose(
+        &mut self,
+        depth: usize,
+        replica: &Demand,
+        fitting: &[usize],
+        from: usize,
+        picked: &mut Vec<usize>,
+    ) -> Found {
+        if picked.len() == replica.tensor_parallel {
+            return self.descend(depth, replica, picked);
+        }
+        let missing = replica.tensor_parallel - picked.len();
+        for at in from..fitting.len() {
+            if fitting.len() - at < missing {
+                break;
+            }
+            // Without pairs, equal GPUs of a node are interchangeable: only take the first ones of a run.
+            let twin_skipped = at > from && !self.pairs && self.left[fitting[at]] == self.left[fitting[at - 1]];
+            if twin_skipped {
+                continue;
+            }
+            picked.push(fitting[at]);
+            let found = self.choose(depth, replica, fitting, at + 1, picked);
+            picked.pop();
+            match found {
+                Found::No => {}
+                other => return other,
+            }
+        }
+        Found::No
+    }
+
+    fn descend(&mut self, depth: usize, replica: &Demand, picked: &[usize]) -> Found {
+        for gpu in picked {
+            self.left[*gpu].units -= replica.shard_units;
+            self.left[*gpu].memory -= replica.shard_memory;
+        }
+        let mut gpus = picked.to_vec();
+        gpus.sort_unstable();
+        self.chosen.push(gpus);
+        let found = self.place(depth + 1);
+        if !matches!(found, Found::Yes) {
+            self.chosen.pop();
+            for gpu in picked {
+                self.left[*gpu].units += replica.shard_units;
+                self.left[*gpu].memory += replica.shard_memory;
+            }
+        }
+        found
+    }
+
+    /// Whether what is left could hold the remaining replicas if shards could be cut up.
+    fn enough_in_total(&self, depth: usize) -> bool {
+        (0..self.cluster.gpu_types.len()).all(|gpu_type_ix| {
+            let (mut units, mut memory) = (0u64, 0u64);
+            for replica in self.replicas[depth..]
+                .iter()
+                .filter(|replica| replica.gpu_type_ix == gpu_type_ix)
+            {
+                units += u64::from(replica.shard_units) * replica.tensor_parallel as u64;
+                memory += replica.shard_memory * replica.tensor_parallel as u64;
+            }
+            for (gpu, left) in self.cluster.gpus().zip(&self.left) {
+                if gpu.gpu_type_ix == gpu_type_ix {
+                    units = units.saturating_sub(u64::from(left.units));
+                    memory = memory.saturating_sub(left.memory);
+                }
+            }
+            units == 0 && memory == 0
+        })
+    }
+
+    /// The state up to exchanging equal GPUs (or bridged pairs) within a node and equal nodes.
+    fn canonical(&self) -> Vec<Left> {
+        let mut nodes: Vec<(usize, Vec<Left>)> = Vec::with_capacity(self.cluster.nodes.len());
+        let mut first = 0;
+        for node in &self.cluster.nodes {
+            let mut left = self.left[first..first + node.n_gpus].to_vec();
+            match node.interconnect {
+                Interconnect::NvlinkPairs => {
+                    let mut pairs: Vec<Vec<Left>> = left
+                        .chunks(2)
+                        .map(|pair| {
+                            let mut pair = pair.to_vec();
+                            pair.sort_unstable();
+                            pair
+                        })
+                        .collect();
+                    pairs.sort_by_key(|pair| (std::cmp::Reverse(pair.len()), pair.clone()));
+                    left = pairs.concat();
+                }
+                Interconnect::Nvswitch | Interconnect::Pcie => left.sort_unstable(),
+            }
+            nodes.push((node.gpu_type_ix, left));
+            first += node.n_gpus;
+        }
+        nodes.sort();
+        nodes.into_iter().flat_map(|(_, left)| left).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use routerwise_types::cluster::{GpuType, Node};
+    use routerwise_types::units::Bytes;
+
+    use super::*;
+
+    fn cluster(n_nodes: usize, n_gpus: usize, interconnect: Interconnect) -> Cluster {
+        Cluster {
+            gpu_types: vec![GpuType {
+                name: "gpu".into(),
+                memory: Bytes(100),
+                usable_memory: Bytes(100),
+                peak_flops: 1.0,
+                peak_bandwidth: 1.0,
+                price_per_hour: None,
+            }],
+            nodes: (0..n_nodes)
+                .map(|i| Node {
+                    name: format!("n{i}"),
+                    gpu_type_ix: 0,
+                    n_gpus,
+                    interconnect,
+                })
+                .collect(),
+        }
+    }
+
+    fn demand(model_ix: usize, tensor_parallel: usize, shard_units: u32, shard_memory: u64) -> Demand {
+        Demand {
+            model_ix,
+            gpu_type_ix: 0,
+            tensor_parallel,
+            shard_units,
+            shard_memory,
+            n_replicas: 1,
+        }
+    }
+
+    #[test]
+    fn what_first_fit_decreasing_rejects_is_placed() {
+        // Shards of 6, 5, 5, 4, by compute, on two GPUs of 10: FFD on memory order puts 6+4 apart only by luck.
+        let demands = [
+            demand(0, 1, 5, 40),
+            demand(1, 1, 5, 30),
+            demand(2, 1, 6, 20),
+            demand(3, 1, 4, 10),
+        ];
+        assert!(matches!(
+            pack(&cluster(1, 2, Interconnect::Pcie), 10, &demands, 4, 1000),
+            Packing::Placed(_)
+        ));
+    }
+
+    #[test]
+    fn memory_alone_can_forbid_what_shares_allow() {
+        let demands = [demand(0, 1, 1, 60), demand(1, 1, 1, 60), demand(2, 1, 1, 60)];
+        assert_eq!(
+            pack(&cluster(1, 2, Interconnect::Pcie), 10, &demands, 3, 1000),
+            Packing::Impossible
+        );
+    }
+
+    #[test]
+    fn two_shards_need_a_bridge_where_gpus_come_in_pairs() {
+        // One GPU of each pair is full: two shards would fit the node but not a pair.
+        let demands = [demand(0, 1, 10, 1), demand(1, 1, 10, 1), demand(2, 2, 10, 1)];
+        assert!(matches!(
+            pack(&cluster(1, 4, Interconnect::NvlinkPairs), 10, &demands, 3, 1000),
+            Packing::Placed(_)
+        ));
+        let demands = [demand(0, 2, 5, 1), demand(1, 2, 6, 1), demand(2, 2, 6, 1)];
+        assert_eq!(
+            pack(&cluster(1, 4, Interconnect::NvlinkPairs), 10, &demands, 3, 1000),
+            Packing::Impossible
+        );
+    }
+
+    /// Slow and obvious: every assignment of shards to GPUs.
+    fn fits_by_brute_force(cluster: &Cluster, units: u32, demands: &[Demand]) -> bool {
+        fn go(cluster: &Cluster, left: &mut Vec<(u32, u64)>, demands: &[Demand]) -> bool {
+            let Some((first, rest)) = demands.split_first() else {
+                return true;
+            };
+            for group in cluster.linked_groups(0, first.tensor_parallel) {
+                for mask in 0u32..1 << group.len() {
+                    if mask.count_ones() as usize != first.tensor_parallel {
+                        continue;
+                    }
+                    let gpus: Vec<usize> = group
+                        .iter()
+                        .enumerate()
+                        .filter(|(i, _)| mask >> i & 1 == 1)
+                        .map(|(_, g)| *g)
+                        .collect();
+                    if gpus
+                        .iter()
+                        .all(|g| left[*g].0 >= first.shard_units && left[*g].1 >= first.shard_memory)
+                    {
+                        gpus.iter().for_each(|g| {
+                            left[*g].0 -= first.shard_units;
+                            left[*g].1 -= first.shard_memory;
+                        });
+                        let found = go(cluster, left, rest);
+                        gpus.iter().for_each(|g| {
+                            left[*g].0 += first.shard_units;
+                            left[*g].1 += first.shard_memory;
+                        });
+                        if found {
+                            return true;
+                        }
+                    }
+                }
+            }
+            false
+        }
+        go(cluster, &mut vec![(units, 100); cluster.n_gpus()], demands)
+    }
+
+    proptest! {
+        #[test]
+        fn packing_agrees_with_brute_force(
+            shape in prop::sample::select(vec![(1, 2), (1, 4), (2, 2)]),
+            interconnect in prop::sample::select(vec![Interconnect::Nvswitch, Interconnect::NvlinkPairs, Interconnect::Pcie]),
+            items in prop::collection::vec((prop::sample::select(vec![1usize, 1, 2, 2, 4]), 1u32..=10, 1u64..=70), 1..6),
+        ) {
+            let cluster = cluster(shape.0, shape.1, interconnect);
+            let demands: Vec<Demand> =
+                items.iter().enumerate().map(|(i, &(tp, units, memory))| demand(i, tp, units, memory)).collect();
+            let found = pack(&cluster, 10, &demands, demands.len(), 1_000_000);
+            let fits = fits_by_brute_force(&cluster, 10, &demands);
+            match found {
+                Packing::Placed(placement) => {
+                    prop_assert!(fits);
+                    let mut left = vec![(10u32, 100u64); cluster.n_gpus()];
+                    for (demand, replicas) in demands.iter().zip(&placement) {
+                        for gpu in &replicas[0] {
+                            left[*gpu].0 = left[*gpu].0.checked_sub(demand.shard_units).unwrap();
+                            left[*gpu].1 = left[*gpu].1.checked_sub(demand.shard_memory).unwrap();
+                        }
+                    }
+                }
+                Packing::Impossible => prop_assert!(!fits),
+                Packing::Undecided => prop_assert!(false, "a million steps are plenty"),
+            }
+        }
+    }
+}

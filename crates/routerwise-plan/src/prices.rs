@@ -1,0 +1,526 @@
+//! Dual prices: the best quality that fixed resources allow, and what each model's prompts cost there.
+//!
+//! ```text
+//! maximise    Σ_x p_x Σ_i π_i(x) · s_i(x)                              quality
+//! subject to  Σ_i φ_ik(w_i) ≤ 1  for every row k,   w_i = Σ_x p_x · π_i(x)   SLOs over the workload, relative to their limits
+//!
+//! dual:       D(α, β) = A(α) + Σ_k β_k + Σ_i H_i(α_i, β)  ≥  quality,  α, β ≥ 0
+//!             A(α) = Σ_x p_x max_i (s_i(x) − α_i),   H_i(α, β) = max_w (α·w − Σ_k β_k·φ_ik(w))
+//! ```
+//!
+//! Solved by column generation (Dantzig-Wolfe). A *route* column is what all prompts do at one price vector: its fractions and
+//! its quality. An *offer* column is one point `(w, φ(w))` of a configuration. The master mixes them; its row duals are
+//! the next prices; each `A(α)` prices all routes at once and each `H` all offers of a configuration, exactly. Every evaluation is
+//! an upper bound, every master solution a routing that exists. Routes do not depend on the setup, so they are kept and the next setup
+//! starts with all of them. Prices are smoothed towards the best ones so far (Wentges 1997), which stops them from
+//! jumping about.
+//!
+//! The same code bounds *all* setups at once: a model may then offer points of several configurations, and share units
+//! get a price `γ` too.
+
+pub mod kernel;
+pub(crate) mod master;
+
+use crate::flow::{Flow, Interval};
+use kernel::{Evaluation, ScoreTable};
+use master::{Master, Stalled};
+
+/// What all prompts do at one price vector.
+#[derive(Clone, Debug)]
+pub(crate) struct Route {
+    pub(crate) prices: Vec<f64>,
+    pub(crate) fractions: Vec<f64>,
+    pub(crate) quality: f64,
+}
+
+/// Routes seen so far, and how many evaluations of `A` they took.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Routes {
+    pub(crate) list: Vec<Route>,
+    pub(crate) evaluations: u64,
+}
+
+/// One configuration that a model may offer points of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Offering<'a> {
+    pub(crate) flow: &'a Flow,
+    pub(crate) range: Interval,
+    /// Share units relative to the budget.
+    pub(crate) units: f64,
+}
+
+/// A problem whose resources are fixed, or relaxed to a budget of share units.
+#[derive(Clone, Debug)]
+pub(crate) struct Inner<'a> {
+    /// For every model, at least one offering.
+    pub(crate) offerings: Vec<Vec<Offering<'a>>>,
+    pub(crate) n_rows: usize,
+    /// Right-hand side of every row; 1 but for a deliberately tightened solve.
+    pub(crate) limit: f64,
+    /// With a budget, the least part of it that must be used; its share units must sum to at most 1.
+    pub(crate) least_units: Option<f64>,
+}
+
+/// Prices and the bound they prove.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Dual {
+    pub(crate) bound: f64,
+    pub(crate) prices: Vec<f64>,
+    pub(crate) row_prices: Vec<f64>,
+    /// Price of a share unit relative to the budget: above 0 where the budget binds, below where its floor does.
+    pub(crate) unit_price: f64,
+}
+
+/// A routing that exists: routes in proportion.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Mixture {
+    pub(crate) quality: f64,
+    pub(crate) fractions: Vec<f64>,
+    /// Index into [`Routes::list`] and weight.
+    pub(crate) parts: Vec<(usize, f64)>,
+    /// Largest `Σ φ − limit` over the rows, with the true flows: above 0 only where flows are not convex.
+    pub(crate) excess: f64,
+    /// For each model, `Σ_k β_k·(φ_k(w) − mixed φ_k)`: what its flow's lack of convexity hides.
+    pub(crate) hidden: Vec<f64>,
+}
+
+/// How a solve ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Converged,
+    /// The bound fell to the cut-off: not worth more work.
+    CutOff,
+    /// No routing meets the rows.
+    Infeasible,
+    /// Out of evaluations, or rounding trouble: the bound still holds.
+    Unfinished,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Solved {
+    pub(crate) ending: Ending,
+    pub(crate) dual: Dual,
+    pub(crate) mixture: Option<Mixture>,
+}
+
+/// When to stop.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Until {
+    pub(crate) tolerance: f64,
+    pub(crate) cut_off: f64,
+    pub(crate) max_evaluations: u64,
+}
+
+/// Solves one inner problem. `start` is where prices are first tried.
+pub(crate) fn solve(
+    table: &ScoreTable,
+    routes: &mut Routes,
+    inner: &Inner<'_>,
+    start: Option<&Dual>,
+    until: Until,
+) -> Solved {
+    let mut state = State::new(table, inner, start);
+    match state.run(routes, until) {
+        Ok(ending) => state.finish(routes, ending),
+        Err(Stalled) => state.finish(routes, Ending::Unfinished),
+    }
+}
+
+/// Penalty for not answering a prompt: raised until it no longer pays, so finite prices are never cut short.
+const FIRST_PENALTY: f64 = 4.0;
+const LAST_PENALTY: f64 = 1e7;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Column {
+    Slack,
+    Unanswered,
+    Violation,
+    Route(usize),
+    Offer {
+        model: usize,
+        offering: usize,
+        fraction: f64,
+    },
+}
+
+struct State<'a> {
+    table: &'a ScoreTable,
+    inner: &'a Inner<'a>,
+    master: Master,
+    columns: Vec<Column>,
+    n_routes_known: usize,
+    penalty: f64,
+    best: Dual,
+    evaluation: Evaluation,
+}
+
+impl<'a> State<'a> {
+    fn new(table: &'a ScoreTable, inner: &'a Inner<'a>, start: Option<&Dual>) -> Self {
+        let n_models = table.n_models();
+        let mut right = vec![1.0; 1 + n_models];
+        right.extend(std::iter::repeat_n(0.0, n_models));
+        right.extend(std::iter::repeat_n(inner.limit, inner.n_rows));
+        if let Some(least) = inner.least_units {
+            right.extend([1.0, least]);
+        }
+        let best = start.cloned().unwrap_or_else(|| Dual {
+            bound: f64::INFINITY,
+            prices: vec![0.0; n_models],
+            row_prices: vec![0.0; inner.n_rows],
+            unit_price: 0.0,
+        });
+        Self {
+            table,
+            inner,
+            master: Master::new(right),
+            columns: Vec::new(),
+            n_routes_known: 0,
+            penalty: FIRST_PENALTY,
+            best: Dual {
+                bound: f64::INFINITY,
+                ..best
+            },
+            evaluation: Evaluation::default(),
+        }
+    }
+
+    fn n_models(&self) -> usize {
+        self.table.n_models()
+    }
+
+    fn coupling_row(&self, model: usize) -> usize {
+        1 + self.n_models() + model
+    }
+
+    fn first_slo_row(&self) -> usize {
+        1 + 2 * self.n_models()
+    }
+
+    fn first_unit_row(&self) -> usize {
+        self.first_slo_row() + self.inner.n_rows
+    }
+
+    fn add(&mut self, kind: Column, cost: f64, entries: Vec<(usize, f64)>) -> usize {
+        self.columns.push(kind);
+        self.master.add(cost, entries)
+    }
+
+    fn add_offer(&mut self, model: usize, offering: usize, fraction: f64) -> usize {
+        let offer = self.inner.offerings[model][offering];
+        let mut entries = vec![(1 + model, 1.0), (self.coupling_row(model), -fraction)];
+        entries.extend((0..self.inner.n_rows).map(|row| (self.first_slo_row() + row, offer.flow.at(row, fraction))));
+        if self.inner.least_units.is_some() {
+            entries.extend([
+                (self.first_unit_row(), offer.units),
+                (self.first_unit_row() + 1, offer.units),
+            ]);
+        }
+        self.add(
+            Column::Offer {
+                model,
+                offering,
+                fraction,
+            },
+            0.0,
+            entries,
+        )
+    }
+
+    fn add_route(&mut self, index: usize, route: &Route) {
+        let mut entries = vec![(0, 1.0)];
+        entries.extend(
+            route
+                .fractions
+                .iter()
+                .enumerate()
+                .map(|(model, w)| (self.coupling_row(model), *w)),
+        );
+        self.add(Column::Route(index), route.quality, entries);
+    }
+
+    fn learn_routes(&mut self, routes: &Routes) {
+        for (index, route) in routes.list.iter().enumerate().skip(self.n_routes_known) {
+            self.add_route(index, route);
+        }
+        self.n_routes_known = routes.list.len();
+    }
+
+    /// A basis that is feasible because it answers nothing and pays for every violation.
+    fn first_basis(&mut self) -> Result<(), Stalled> {
+        let mut basis = vec![self.add(Column::Unanswered, -self.penalty, vec![(0, 1.0)])];
+        let mut used = vec![0.0; self.inner.n_rows];
+        let mut units = 0.0;
+        for model in 0..self.n_models() {
+            let offer = self.inner.offerings[model][0];
+            for (row, sum) in used.iter_mut().enumerate() {
+                *sum += offer.flow.at(row, offer.range.low);
+            }
+            units += offer.units;
+            let column = self.add_offer(model, 0, offer.range.low);
+            basis.push(column);
+        }
+        for model in 0..self.n_models() {
+            let row = self.coupling_row(model);
+            basis.push(self.add(Column::Slack, 0.0, vec![(row, 1.0)]));
+        }
+        for (row, sum) in used.into_iter().enumerate() {
+            let row = self.first_slo_row() + row;
+            basis.push(self.at_most(row, sum <= self.inner.limit));
+        }
+        if let Some(least) = self.inner.least_units {
+            let row = self.first_unit_row();
+            basis.push(self.at_most(row, units <= 1.0));
+            let surplus = self.add(Column::Slack, 0.0, vec![(row + 1, -1.0)]);
+            let missing = self.add(Column::Violation, -10.0 * self.penalty, vec![(row + 1, 1.0)]);
+            basis.push(if units >= least { surplus } else { missing });
+        }
+        self.master.start(basis)
+    }
+
+    /// Slack and violation of a `≤` row; returns the one that is basic.
+    fn at_most(&mut self, row: usize, holds: bool) -> usize {
+        let slack = self.add(Column::Slack, 0.0, vec![(row, 1.0)]);
+        let violation = self.add(Column::Violation, -10.0 * self.penalty, vec![(row, -1.0)]);
+        if holds { slack } else { violation }
+    }
+
+    fn run(&mut self, routes: &mut Routes, until: Until) -> Result<Ending, Stalled> {
+        self.first_basis()?;
+        self.learn_routes(routes);
+        let mut smoothing = 0.5;
+        let first = routes.evaluations;
+        loop {
+            let duals = self.optimise_offers(until.tolerance * 0.05)?;
+            let artificial = self.artificial_part();
+            let lower = if artificial > 1e-9 {
+                f64::NEG_INFINITY
+            } else {
+                self.master.objective()
+            };
+            if self.best.bound <= until.cut_off {
+                return Ok(Ending::CutOff);
+            }
+            if self.best.bound - lower <= until.tolerance {
+                return Ok(Ending::Converged);
+            }
+            if routes.evaluations - first >= until.max_evaluations {
+                return Ok(Ending::Unfinished);
+            }
+            let trial = blend(&self.best, &duals.dual, smoothing);
+            let bound = self.evaluate(&trial, routes);
+            let improved = bound < self.best.bound;
+            if improved {
+                self.best = Dual { bound, ..trial };
+            }
+            let found = routes.list.last().is_some_and(|route| {
+                route.quality - dot(&duals.dual.prices, &route.fractions) > duals.route_rent + until.tolerance * 1e-2
+            });
+            self.learn_routes(routes);
+            if found {
+                smoothing = if improved {
+                    (smoothing + 0.1f64).min(0.8)
+                } else {
+                    (smoothing * 0.5).max(0.0)
+                };
+            } else if smoothing > 1e-3 {
+                smoothing *= 0.3;
+            } else if artificial > 1e-9 && self.penalty < LAST_PENALTY {
+                self.raise_penalty();
+            } else if artificial > 1e-9 {
+                return Ok(Ending::Infeasible);
+            } else {
+                return Ok(Ending::Converged);
+            }
+            if smoothing < 1e-3 {
+                smoothing = 0.0;
+            }
+        }
+    }
+
+    fn raise_penalty(&mut self) {
+        self.penalty *= 30.0;
+        for (column, kind) in self.columns.iter().enumerate() {
+            match kind {
+                Column::Unanswered => self.master.set_cost(column, -self.penalty),
+                Column::Violation => self.master.set_cost(column, -10.0 * self.penalty),
+                _ => {}
+            }
+        }
+    }
+
+    fn artificial_part(&self) -> f64 {
+        self.master
+            .solution()
+            .filter(|(column, _)| matches!(self.columns[*column], Column::Unanswered | Column::Violation))
+            .map(|(_, value)| value)
+            .sum()
+    }
+
+    /// Re-solves the master, adding offers at its prices until none pays by more than `tolerance`: offers cost nanoseconds, routes
+    /// a pass over all prompts.
+    fn optimise_offers(&mut self, tolerance: f64) -> Result<MasterDuals, Stalled> {
+        loop {
+            self.master.optimise()?;
+            let duals = self.read_duals();
+            let mut added = false;
+            for model in 0..self.n_models() {
+                let (value, offering, fraction) = self.best_offer(model, &duals.dual);
+                let rounding = 1e-10 * (1.0 + value.abs());
+                if value > duals.offer_rents[model] + tolerance.max(rounding) {
+                    self.add_offer(model, offering, fraction);
+                    added = true;
+                }
+            }
+            if !added || self.columns.len() > 20_000 {
+                return Ok(duals);
+            }
+        }
+    }
+
+    fn read_duals(&self) -> MasterDuals {
+        let duals = self.master.duals();
+        let n = self.n_models();
+        let positive = |range: std::ops::Range<usize>| duals[range].iter().map(|dual| dual.max(0.0)).collect();
+        let unit_price = self.inner.least_units.map_or(0.0, |_| {
+            duals[self.first_unit_row()].max(0.0) + duals[self.first_unit_row() + 1].min(0.0)
+        });
+        MasterDuals {
+            route_rent: duals[0],
+            offer_rents: duals[1..=n].to_vec(),
+            dual: Dual {
+                bound: f64::INFINITY,
+                prices: positive(1 + n..1 + 2 * n),
+                row_prices: positive(self.first_slo_row()..self.first_slo_row() + self.inner.n_rows),
+                unit_price,
+            },
+        }
+    }
+
+    /// `H` of a model at some prices: value, offering and fraction.
+    fn best_offer(&self, model: usize, dual: &Dual) -> (f64, usize, f64) {
+        let mut best = (f64::NEG_INFINITY, 0, 0.0);
+        for (index, offering) in self.inner.offerings[model].iter().enumerate() {
+            let offer = offering.flow.best(dual.prices[model], &dual.row_prices, offering.range);
+            let value = offer.value - dual.unit_price * offering.units;
+            if value > best.0 {
+                best = (value, index, offer.fraction);
+            }
+        }
+        best
+    }
+
+    /// `D` at some prices; remembers the route.
+    fn evaluate(&mut self, dual: &Dual, routes: &mut Routes) -> f64 {
+        self.table.evaluate(&dual.prices, &mut self.evaluation);
+        routes.evaluations += 1;
+        let mut bound = self.evaluation.value(&dual.prices) + self.inner.limit * dual.row_prices.iter().sum::<f64>();
+        bound += (0..self.n_models())
+            .map(|model| self.best_offer(model, dual).0)
+            .sum::<f64>();
+        if let Some(least) = self.inner.least_units {
+            bound += dual.unit_price.max(0.0) + least * dual.unit_price.min(0.0);
+        }
+        routes.list.push(Route {
+            prices: dual.prices.clone(),
+            fractions: self.evaluation.fractions.clone(),
+            quality: self.evaluation.quality,
+        });
+        bound
+    }
+
+    fn finish(self, routes: &Routes, ending: Ending) -> Solved {
+        let answered = ending != Ending::Infeasible && self.artificial_part() <= 1e-9;
+        let mixture = answered.then(|| self.mixture(routes));
+        Solved {
+            ending,
+            dual: self.best,
+            mixture,
+        }
+    }
+
+    fn mixture(&self, routes: &Routes) -> Mixture {
+        let n = self.n_models();
+        let mut mixture = Mixture {
+            fractions: vec![0.0; n],
+            hidden: vec![0.0; n],
+            ..Mixture::default()
+        };
+        let mut mixed = vec![0.0; n];
+        for (column, value) in self.master.solution().filter(|(_, value)| *value > 0.0) {
+            match self.columns[column] {
+                Column::Route(index) => {
+                    let route = &routes.list[index];
+                    mixture.parts.push((index, value));
+                    mixture.quality += value * route.quality;
+                    for (sum, w) in mixture.fractions.iter_mut().zip(&route.fractions) {
+                        *sum += value * w;
+                    }
+                }
+                Column::Offer {
+                    model,
+                    offering,
+                    fraction,
+                } => {
+                    let flow = self.inner.offerings[model][offering].flow;
+                    mixed[model] += value
+                        * self
+                            .best
+                            .row_prices
+                            .iter()
+                            .enumerate()
+                            .map(|(row, price)| price * flow.at(row, fraction))
+                            .sum::<f64>();
+                }
+                _ => {}
+            }
+        }
+        let mut used = vec![0.0; self.inner.n_rows];
+        for (model, w) in mixture.fractions.iter().enumerate() {
+            let flow = self.inner.offerings[model][0].flow;
+            for (row, sum) in used.iter_mut().enumerate() {
+                let true_flow = flow.at(row, *w);
+                *sum += true_flow;
+                mixture.hidden[model] += self.best.row_prices[row] * true_flow;
+            }
+            mixture.hidden[model] -= mixed[model];
+        }
+        mixture.excess = used
+            .iter()
+            .map(|sum| sum - self.inner.limit)
+            .fold(f64::NEG_INFINITY, f64::max);
+        mixture
+    }
+}
+
+struct MasterDuals {
+    route_rent: f64,
+    offer_rents: Vec<f64>,
+    dual: Dual,
+}
+
+fn blend(best: &Dual, master: &Dual, smoothing: f64) -> Dual {
+    if best.bound == f64::INFINITY && smoothing > 0.0 {
+        return best.clone();
+    }
+    let mix = |a: f64, b: f64| smoothing * a + (1.0 - smoothing) * b;
+    Dual {
+        bound: f64::INFINITY,
+        prices: best
+            .prices
+            .iter()
+            .zip(&master.prices)
+            .map(|(a, b)| mix(*a, *b))
+            .collect(),
+        row_prices: best
+            .row_prices
+            .iter()
+            .zip(&master.row_prices)
+            .map(|(a, b)| mix(*a, *b))
+            .collect(),
+        unit_price: mix(best.unit_price, master.unit_price),
+    }
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}

@@ -1,0 +1,322 @@
+//! The planning problem in dense form: candidates per model, constraint rows, resources.
+
+use routerwise_types::catalogue::Model;
+use routerwise_types::cluster::Cluster;
+use routerwise_types::profile::Profile;
+use routerwise_types::scenario::Scenario;
+use routerwise_types::setup::Configuration;
+use routerwise_types::units::{Bytes, GpuShare};
+use routerwise_types::workload::{Metric, Scope, Slo, Statistic, Workload};
+
+use crate::curve::{LatencyCurve, Reading};
+use crate::flow::Flow;
+use crate::prices::kernel::ScoreTable;
+
+/// Everything the search reads.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// Scores of all models on all prompts.
+    pub table: ScoreTable,
+    /// What each model may be run as.
+    pub models: Vec<ModelOptions>,
+    /// Constraints over the workload; flows are relative to their limits, so each reads `Σ_i φ_i ≤ 1`.
+    pub rows: Vec<Row>,
+    /// The GPUs.
+    pub cluster: Cluster,
+    /// What one GPU's share is counted in: `units_per_gpu` units.
+    pub units_per_gpu: u32,
+    /// Least number of units that a setup must use.
+    pub least_units: u32,
+    /// Arrival rate with headroom, requests/s.
+    pub rate: f64,
+    /// The search stops when nothing can be better by more than this.
+    pub tolerance: f64,
+    /// Most inner problems to solve.
+    pub max_solves: u32,
+}
+
+/// One constraint over the workload.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Row {
+    /// Which SLO it comes from.
+    pub slo_ix: usize,
+    /// Its right-hand side: seconds, or a share of requests.
+    pub limit: f64,
+}
+
+/// What one model may be run as.
+#[derive(Clone, Debug)]
+pub struct ModelOptions {
+    /// Model name.
+    pub name: String,
+    /// The candidates; the one that is off, where allowed, is first.
+    pub candidates: Vec<Candidate>,
+}
+
+/// One way to run a model.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The configuration, or off.
+    pub configuration: Option<Configuration>,
+    /// Its flow.
+    pub flow: Flow,
+    /// Share units over all shards of all replicas.
+    pub units: u32,
+    /// Share units of one shard.
+    pub shard_units: u32,
+    /// Memory of one shard.
+    pub shard_memory: Bytes,
+    /// Index into the scenario's profiles.
+    pub profile_ix: Option<usize>,
+}
+
+/// Why a scenario cannot be planned.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Unplannable {
+    /// Nothing arrives.
+    #[error("the arrival rate is 0, so there is nothing to plan")]
+    NoTraffic,
+    /// No prompts.
+    #[error("there are no scored prompts")]
+    NoPrompts,
+    /// A model may not be off and can not run either.
+    #[error(
+        "`{model}` must run (`may-be-off = false`) but none of its configurations has a profile, fits in memory and meets the SLO when idle"
+    )]
+    NoConfiguration {
+        /// Model name.
+        model: String,
+    },
+    /// Nothing can run.
+    #[error("no model has a configuration that has a profile, fits in memory and meets the SLO when idle")]
+    NothingRuns,
+}
+
+impl Problem {
+    /// Reads the scenario's curves at its rate with headroom.
+    ///
+    /// # Errors
+    /// [`Unplannable`] says what is missing.
+    pub fn new(scenario: &Scenario) -> Result<Self, Unplannable> {
+        let workload = &scenario.workload;
+        if workload.rate.value() <= 0.0 {
+            return Err(Unplannable::NoTraffic);
+        }
+        if scenario.scores.prompts.is_empty() {
+            return Err(Unplannable::NoPrompts);
+        }
+        let rate = workload.rate.value() * (1.0 + workload.planning.headroom);
+        let rows = rows(workload);
+        let units_per_gpu = units_per_gpu(&scenario.models);
+        let mut models = Vec::with_capacity(scenario.models.len());
+        for model in &scenario.models {
+            let candidates = candidates(scenario, model, &rows, rate, units_per_gpu);
+            if candidates.is_empty() {
+                return Err(Unplannable::NoConfiguration {
+                    model: model.name.clone(),
+                });
+            }
+            models.push(ModelOptions {
+                name: model.name.clone(),
+                candidates,
+            });
+        }
+        if models.iter().all(|model| {
+            model
+                .candidates
+                .iter()
+                .all(|candidate| candidate.configuration.is_none())
+        }) {
+            return Err(Unplannable::NothingRuns);
+        }
+        Ok(Self {
+            table: ScoreTable::new(&scenario.scores.columns, &scenario.scores.normalised_weights()),
+            models,
+            rows,
+            least_units: least_units(
+                &scenario.cluster,
+                units_per_gpu,
+                workload.planning.utilisation_floor.value(),
+            ),
+            cluster: scenario.cluster.clone(),
+            units_per_gpu,
+            rate,
+            tolerance: workload.planning.tolerance,
+            max_solves: workload.planning.max_solves,
+        })
+    }
+
+    /// Units of all GPUs together.
+    #[must_use]
+    pub fn all_units(&self) -> u32 {
+        count(self.cluster.n_gpus()) * self.units_per_gpu
+    }
+
+    /// Units of the GPUs of one type.
+    #[must_use]
+    pub fn units_of(&self, gpu_type_ix: usize) -> u32 {
+        count(self.cluster.n_gpus_of(gpu_type_ix)) * self.units_per_gpu
+    }
+
+    /// Number of setups by count of candidates alone.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a count for people; may be astronomic")]
+    pub fn setups_in_space(&self) -> f64 {
+        self.models.iter().map(|model| model.candidates.len() as f64).product()
+    }
+}
+
+/// The constraint rows over the workload, in SLO order.
+#[must_use]
+pub fn rows(workload: &Workload) -> Vec<Row> {
+    workload
+        .slos
+        .iter()
+        .enumerate()
+        .filter(|(_, slo)| slo.scope == Scope::Workload)
+        .map(|(slo_ix, slo)| Row {
+            slo_ix,
+            limit: match slo.statistic {
+                Statistic::Mean => slo.target.value(),
+                Statistic::Quantile { q } => 1.0 - q,
+            },
+        })
+        .collect()
+}
+
+/// What a workload-wide SLO sums over models: the mean, or for a quantile the share of requests above the target.
+#[must_use]
+pub fn reading(slo: &Slo) -> Reading {
+    match slo.statistic {
+        Statistic::Mean => Reading::Statistic(slo.metric, Statistic::Mean),
+        Statistic::Quantile { .. } => Reading::Exceedance(slo.metric, slo.target.value()),
+    }
+}
+
+/// Highest load of one replica at which every per-model SLO still holds; nothing when one fails even when idle.
+fn load_limit(profile: &Profile, workload: &Workload) -> Option<f64> {
+    let mut limit = LatencyCurve::from_profile(profile, Reading::Statistic(Metric::Ttft, Statistic::Mean))?.end();
+    for slo in workload.slos.iter().filter(|slo| slo.scope == Scope::EachModel) {
+        let curve = LatencyCurve::from_profile(profile, Reading::Statistic(slo.metric, slo.statistic))?;
+        limit = limit.min(curve.load_within(slo.target.value())?);
+    }
+    Some(limit)
+}
+
+fn candidates(scenario: &Scenario, model: &Model, rows: &[Row], rate: f64, units_per_gpu: u32) -> Vec<Candidate> {
+    let mut found = Vec::new();
+    if model.may_be_off {
+        found.push(Candidate {
+            configuration: None,
+            flow: Flow::off(rows.len()),
+            units: 0,
+            shard_units: 0,
+            shard_memory: Bytes(0),
+            profile_ix: None,
+        });
+    }
+    for (profile_ix, profile) in scenario.profiles.iter().enumerate() {
+        let key = &profile.key;
+        let listed = key.model == model.name
+            && model.tensor_parallel.contains(&key.tensor_parallel)
+            && model
+                .shares
+                .iter()
+                .any(|share| (share.value() - key.share.value()).abs() < 1e-9);
+        let gpu_type_ix = scenario
+            .cluster
+            .gpu_types
+            .iter()
+            .position(|gpu| gpu.name == key.gpu_type);
+        let (true, Some(gpu_type_ix)) = (listed, gpu_type_ix) else {
+            continue;
+        };
+        let Some(limit) = load_limit(profile, &scenario.workload) else {
+            continue;
+        };
+        let Some(curves) = rows
+            .iter()
+            .map(|row| LatencyCurve::from_profile(profile, reading(&scenario.workload.slos[row.slo_ix])))
+            .collect::<Option<Vec<_>>>()
+        else {
+            continue;
+        };
+        let limits: Vec<f64> = rows.iter().map(|row| row.limit).collect();
+        let one = Configuration {
+            gpu_type_ix,
+            tensor_parallel: key.tensor_parallel,
+            share: key.share,
+            n_replicas: 1,
+        };
+        for n_replicas in 1..=most_replicas(scenario, model, &one, units_per_gpu) {
+            // Curves without a row of their own still have to end somewhere: with no rows the flow has one piece.
+            let flow = Flow::new(&curves, &limits, rate / f64::from(n_replicas), limit);
+            let shard_units = share_units(key.share, units_per_gpu);
+            found.push(Candidate {
+                configuration: Some(Configuration { n_replicas, ..one }),
+                flow,
+                units: shard_units * key.tensor_parallel * n_replicas,
+                shard_units,
+                shard_memory: model.shard_memory(key.tensor_parallel),
+                profile_ix: Some(profile_ix),
+            });
+        }
+    }
+    found
+}
+
+/// Most replicas of a configuration that its GPUs could hold if nothing else ran there.
+fn most_replicas(scenario: &Scenario, model: &Model, one: &Configuration, units_per_gpu: u32) -> u32 {
+    let usable = scenario.cluster.gpu_types[one.gpu_type_ix].usable_memory;
+    let shard = model.shard_memory(one.tensor_parallel);
+    let by_memory = usable.0.checked_div(shard.0).unwrap_or(u64::MAX);
+    let by_units = u64::from(units_per_gpu / share_units(one.share, units_per_gpu));
+    let per_gpu = by_memory.min(by_units);
+    let gpus: usize = scenario
+        .cluster
+        .linked_groups(one.gpu_type_ix, one.tensor_parallel as usize)
+        .iter()
+        .map(Vec::len)
+        .sum();
+    let most = per_gpu * gpus as u64 / u64::from(one.tensor_parallel);
+    u32::try_from(most).unwrap_or(u32::MAX).min(model.max_replicas)
+}
+
+/// Shares are counted in the largest unit that divides all of them, in whole percents.
+fn units_per_gpu(models: &[Model]) -> u32 {
+    let step = models
+        .iter()
+        .flat_map(|model| &model.shares)
+        .map(|share| share_units(*share, 100))
+        .fold(100, greatest_common_divisor);
+    100 / step.max(1)
+}
+
+fn greatest_common_divisor(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}
+
+/// A share in units; rounded up to the next whole percent, so that a plan never gives away more than there is.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share of at most 1 times at most 100"
+)]
+fn share_units(share: GpuShare, units_per_gpu: u32) -> u32 {
+    ((share.value() * f64::from(units_per_gpu) - 1e-9).ceil() as u32).max(1)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a part of a unit count"
+)]
+fn least_units(cluster: &Cluster, units_per_gpu: u32, floor: f64) -> u32 {
+    (f64::from(count(cluster.n_gpus()) * units_per_gpu) * floor - 1e-9)
+        .ceil()
+        .max(0.0) as u32
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX / 1000)
+}

@@ -1,0 +1,506 @@
+//! Joint search over setups: best first, bounded by pooled price vectors.
+//!
+//! 1. Price the relaxation in which every model may mix its candidates under a budget of share units.
+//! 2. Take the partial setup with the highest bound (least over the pool). Extend it by one model; a whole one is packed exactly
+//!    and, if it fits, solved; its prices join the pool and lower everybody's bound.
+//! 3. Stop when the highest bound is within the tolerance of the best routing found.
+//!
+//! Where measured flows are not convex a solved setup may leave a gap; its fractions are then halved at the worst offender and both
+//! halves go back into the heap, so the answer is exact there too.
+
+pub(crate) mod bound;
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+use routerwise_types::setup::Placement;
+
+use crate::flow::Interval;
+use crate::packing::{Demand, Packing, pack};
+use crate::prices::{Dual, Ending, Inner, Mixture, Offering, Routes, Solved, Until, solve};
+use crate::problem::Problem;
+use bound::PricePoint;
+
+const MAX_PACKING_STEPS: u32 = 50_000;
+const MAX_EVALUATIONS_PER_SOLVE: u64 = 3_000;
+/// More open partial setups than this and the search stops with the gap it has.
+const MAX_OPEN: usize = 4_000_000;
+/// Flows may exceed their limit by this much, relative, through rounding.
+const FEASIBILITY: f64 = 1e-9;
+/// Part of the tolerance that the search uses up; the rest is for realising its fractions prompt by prompt.
+const SEARCH_PART: f64 = 0.8;
+const NARROWEST: f64 = 1e-7;
+
+/// What a search found.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) best: Option<Incumbent>,
+    pub(crate) upper_bound: f64,
+    pub(crate) pool: Vec<PricePoint>,
+    pub(crate) routes: Routes,
+    pub(crate) counts: Counts,
+}
+
+/// The best routing so far.
+#[derive(Clone, Debug)]
+pub(crate) struct Incumbent {
+    /// Candidate index per model.
+    pub(crate) candidates: Vec<usize>,
+    pub(crate) ranges: Vec<Interval>,
+    pub(crate) placement: Placement,
+    pub(crate) quality: f64,
+    pub(crate) dual: Dual,
+}
+
+/// How much work a search was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) bounded: u64,
+    pub(crate) packed: u64,
+    pub(crate) solved: u64,
+}
+
+/// When a search may stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Goal {
+    /// Proven best within the tolerance.
+    Best,
+    /// Any setup that meets the SLOs.
+    Feasible,
+}
+
+pub(crate) fn search(problem: &Problem, goal: Goal) -> Found {
+    let mut search = Search::new(problem);
+    search.price_relaxation();
+    search.run(goal);
+    search.finish()
+}
+
+/// One partial or whole setup in the heap.
+#[derive(Clone, Debug, PartialEq)]
+struct Node {
+    bound: f64,
+    choice: Vec<u16>,
+    used: usize,
+    /// How many pool entries the bound has seen.
+    seen: usize,
+    split: Option<Box<Split>>,
+}
+
+/// A whole setup whose fractions are confined.
+#[derive(Clone, Debug, PartialEq)]
+struct Split {
+    ranges: Vec<Interval>,
+    placement: Placement,
+}
+
+impl Eq for Node {}
+impl PartialOrd for Node {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Node {
+    /// Higher bound first; then deeper, then the earlier choice, so that the order never depends on chance.
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.bound
+            .total_cmp(&other.bound)
+            .then_with(|| self.choice.len().cmp(&other.choice.len()))
+            .then_with(|| other.choice.cmp(&self.choice))
+    }
+}
+
+struct Search<'a> {
+    problem: &'a Problem,
+    order: Vec<usize>,
+    pool: Vec<PricePoint>,
+    duals: Vec<Dual>,
+    heap: BinaryHeap<Node>,
+    routes: Routes,
+    best: Option<Incumbent>,
+    /// Highest bound of what was set aside without a proof.
+    set_aside: f64,
+    counts: Counts,
+}
+
+impl<'a> Search<'a> {
+    fn new(problem: &'a Problem) -> Self {
+        let mut order: Vec<usize> = (0..problem.models.len()).collect();
+        let largest = |model: &usize| problem.models[*model].candidates.iter().map(|c| c.shard_memory).max();
+        order.sort_by_key(|model| std::cmp::Reverse(largest(model)));
+        Self {
+            problem,
+            order,
+            pool: Vec::new(),
+            duals: Vec::new(),
+            heap: BinaryHeap::new(),
+            routes: Routes::default(),
+            best: None,
+            set_aside: f64::NEG_INFINITY,
+            counts: Counts::default(),
+        }
+    }
+
+    /// No feasible routing is worth less than 0, so a bound below that is proof that there is none.
+    fn cut_off(&self) -> f64 {
+        self.best
+            .as_ref()
+            .map_or(-1e-9, |best| best.quality + SEARCH_PART * self.problem.tolerance)
+    }
+
+    fn price_relaxation(&mut self) {
+        let problem = self.problem;
+        let all = f64::from(problem.all_units());
+        let offerings = problem
+            .models
+            .iter()
+            .map(|model| {
+                let offer = |c: &'a crate::problem::Candidate| Offering {
+                    flow: &c.flow,
+                    range: Interval::ALL,
+                    units: f64::from(c.units) / all,
+                };
+                model.candidates.iter().map(offer).collect()
+            })
+            .collect();
+        let inner = Inner {
+            offerings,
+            n_rows: problem.rows.len(),
+            limit: 1.0,
+            least_units: Some(f64::from(problem.least_units) / all),
+        };
+        let until = Until {
+            tolerance: problem.tolerance * 2.0,
+            cut_off: f64::NEG_INFINITY,
+            max_evaluations: MAX_EVALUATIONS_PER_SOLVE,
+        };
+        let solved = solve(&problem.table, &mut self.routes, &inner, None, until);
+        self.learn(&solved.dual);
+    }
+
+    /// Adds a price vector to the pool, each unused model at its least refusing price: the same for this setup, better for others.
+    fn learn(&mut self, dual: &Dual) {
+        let mut dual = dual.clone();
+        let mut evaluation = crate::prices::kernel::Evaluation::default();
+        self.problem.table.evaluate(&dual.prices, &mut evaluation);
+        for model in 0..dual.prices.len() {
+            if evaluation.fractions[model] <= 0.0 {
+                let least = self.problem.table.least_refusing_price(model, &dual.prices);
+                dual.prices[model] = dual.prices[model].min(least);
+            }
+        }
+        self.pool.push(PricePoint::new(self.problem, &self.order, &dual));
+        self.duals.push(dual);
+    }
+
+    fn run(&mut self, goal: Goal) {
+        self.push(Node {
+            bound: f64::INFINITY,
+            choice: Vec::new(),
+            used: 0,
+            seen: 0,
+            split: None,
+        });
+        while let Some(mut node) = self.heap.pop() {
+            if node.bound <= self.cut_off() {
+                self.heap.push(node);
+                return;
+            }
+            if goal == Goal::Feasible && self.best.is_some()
+                || self.counts.solved >= u64::from(self.problem.max_solves)
+                || self.heap.len() > MAX_OPEN
+            {
+                self.heap.push(node);
+                return;
+            }
+            if node.seen < self.pool.len() {
+                let before = node.bound;
+                self.tighten(&mut node);
+                if node.bound < before {
+                    self.push_if_open(node);
+                    continue;
+                }
+            }
+            if node.choice.len() < self.order.len() {
+                self.extend(&node);
+            } else {
+                self.decide(node);
+            }
+        }
+    }
+
+    fn push(&mut self, node: Node) {
+        self.heap.push(node);
+    }
+
+    fn push_if_open(&mut self, node: Node) {
+        if node.bound > self.cut_off() {
+            self.heap.push(node);
+        } else if node.bound > f64::NEG_INFINITY {
+            self.set_aside = self.set_aside.max(node.bound);
+        }
+    }
+
+    fn tighten(&self, node: &mut Node) {
+        for point in &self.pool[node.seen..] {
+            let bound = match &node.split {
+                Some(split) => point.bound_within(self.problem, &self.order, &node.choice, &split.ranges),
+                None => point.bound(&node.choice, node.used),
+            };
+            node.bound = node.bound.min(bound);
+        }
+        node.seen = self.pool.len();
+    }
+
+    fn extend(&mut self, node: &Node) {
+        let model = self.order[node.choice.len()];
+        let problem = self.problem;
+        for (index, candidate) in (0u16..).zip(&problem.models[model].candidates) {
+            let used = node.used + candidate.units as usize;
+            if used > problem.all_units() as usize || !self.within_types(&node.choice, candidate) {
+                continue;
+            }
+            let mut choice = Vec::with_capacity(self.order.len());
+            choice.extend_from_slice(&node.choice);
+            choice.push(index);
+            let mut child = Node {
+                bound: node.bound,
+                choice,
+                used,
+                seen: 0,
+                split: None,
+            };
+            self.tighten(&mut child);
+            self.counts.bounded += u64::from(child.choice.len() == self.order.len());
+            self.push_if_open(child);
+        }
+    }
+
+    /// Whether a further candidate leaves no GPU type short of share units or memory in total.
+    fn within_types(&self, choice: &[u16], extra: &crate::problem::Candidate) -> bool {
+        let Some(configuration) = extra.configuration else {
+            return true;
+        };
+        let gpu_type_ix = configuration.gpu_type_ix;
+        let (mut units, mut memory) = (0u64, 0u64);
+        let chosen = choice
+            .iter()
+            .zip(&self.order)
+            .map(|(c, model)| &self.problem.models[*model].candidates[usize::from(*c)]);
+        for candidate in chosen.chain([extra]) {
+            if let Some(other) = candidate.configuration.filter(|other| other.gpu_type_ix == gpu_type_ix) {
+                units += u64::from(candidate.units);
+                memory += candidate.shard_memory.0 * u64::from(other.tensor_parallel) * u64::from(other.n_replicas);
+            }
+        }
+        let cluster = &self.problem.cluster;
+        let all_memory = cluster.gpu_types[gpu_type_ix].usable_memory.0 * cluster.n_gpus_of(gpu_type_ix) as u64;
+        units <= u64::from(self.problem.units_of(gpu_type_ix)) && memory <= all_memory
+    }
+
+    /// Candidate index per model, in model order.
+    fn candidates(&self, choice: &[u16]) -> Vec<usize> {
+        let mut candidates = vec![0; choice.len()];
+        for (model, c) in self.order.iter().zip(choice) {
+            candidates[*model] = usize::from(*c);
+        }
+        candidates
+    }
+
+    fn decide(&mut self, node: Node) {
+        let candidates = self.candidates(&node.choice);
+        let (ranges, placement) = match &node.split {
+            Some(split) => (split.ranges.clone(), split.placement.clone()),
+            None => {
+                self.counts.packed += 1;
+                match pack_setup(self.problem, &candidates) {
+                    Packing::Placed(placement) => (vec![Interval::ALL; candidates.len()], placement),
+                    Packing::Impossible => return,
+                    Packing::Undecided => {
+                        self.set_aside = self.set_aside.max(node.bound);
+                        return;
+                    }
+                }
+            }
+        };
+        let until = Until {
+            tolerance: self.problem.tolerance * 0.25,
+            cut_off: self.cut_off(),
+            max_evaluations: MAX_EVALUATIONS_PER_SOLVE,
+        };
+        let solved = self.solve_setup(&candidates, &ranges, 1.0, until);
+        self.counts.solved += 1;
+        self.learn(&solved.dual);
+        let mut node = node;
+        node.split = Some(Box::new(Split {
+            ranges: ranges.clone(),
+            placement: placement.clone(),
+        }));
+        node.seen = self.pool.len() - 1;
+        self.tighten(&mut node);
+        self.conclude(node, &candidates, solved);
+    }
+
+    /// Takes what a solved setup says: a better routing, a closed bound, or two halves to look at.
+    fn conclude(&mut self, node: Node, candidates: &[usize], solved: Solved) {
+        let Some(split) = node.split.clone() else { return };
+        let mixture = match (solved.ending, solved.mixture) {
+            (Ending::Infeasible | Ending::CutOff, _) | (_, None) => {
+                return self.close(&node, solved.ending);
+            }
+            (_, Some(mixture)) => mixture,
+        };
+        if mixture.excess <= FEASIBILITY {
+            let better = self.best.as_ref().is_none_or(|best| mixture.quality > best.quality);
+            if better {
+                self.best = Some(Incumbent {
+                    candidates: candidates.to_vec(),
+                    ranges: split.ranges.clone(),
+                    placement: split.placement.clone(),
+                    quality: mixture.quality,
+                    dual: solved.dual.clone(),
+                });
+            }
+            return self.close(&node, solved.ending);
+        }
+        if node.bound <= self.cut_off() {
+            return self.close(&node, Ending::CutOff);
+        }
+        let worst = (0..mixture.hidden.len()).max_by(|a, b| mixture.hidden[*a].total_cmp(&mixture.hidden[*b]));
+        let Some(model) = worst else { return };
+        let range = split.ranges[model];
+        let high = range
+            .high
+            .min(self.problem.models[model].candidates[candidates[model]].flow.cap());
+        let at =
+            mixture.fractions[model].clamp(range.low + 0.02 * (high - range.low), high - 0.02 * (high - range.low));
+        if high - range.low < NARROWEST {
+            return self.close(&node, Ending::Unfinished);
+        }
+        for half in [
+            Interval {
+                low: range.low,
+                high: at,
+            },
+            Interval {
+                low: at,
+                high: range.high,
+            },
+        ] {
+            let mut child = node.clone();
+            let mut ranges = split.ranges.clone();
+            ranges[model] = half;
+            child.split = Some(Box::new(Split {
+                ranges,
+                placement: split.placement.clone(),
+            }));
+            child.seen = 0;
+            self.tighten(&mut child);
+            self.push_if_open(child);
+        }
+    }
+
+    /// A closed setup still limits what may be claimed: by its bound, unless it is proven infeasible.
+    fn close(&mut self, node: &Node, ending: Ending) {
+        if ending != Ending::Infeasible && node.bound > -1e-9 {
+            self.set_aside = self.set_aside.max(node.bound);
+        }
+    }
+
+    fn solve_setup(&mut self, candidates: &[usize], ranges: &[Interval], limit: f64, until: Until) -> Solved {
+        let start = self.duals.iter().zip(&self.pool).min_by(|(_, a), (_, b)| {
+            let choice: Vec<u16> = self
+                .order
+                .iter()
+                .map(|model| u16::try_from(candidates[*model]).unwrap_or(u16::MAX))
+                .collect();
+            let bound = |point: &PricePoint| point.bound_within(self.problem, &self.order, &choice, ranges);
+            bound(a).total_cmp(&bound(b))
+        });
+        let start = start.map(|(dual, _)| dual.clone());
+        solve_candidates(
+            self.problem,
+            &mut self.routes,
+            candidates,
+            ranges,
+            limit,
+            start.as_ref(),
+            until,
+        )
+    }
+
+    fn finish(self) -> Found {
+        let open = self.heap.peek().map_or(f64::NEG_INFINITY, |node| node.bound);
+        let found = self.best.as_ref().map_or(f64::NEG_INFINITY, |best| best.quality);
+        Found {
+            upper_bound: open.max(self.set_aside).max(found),
+            best: self.best,
+            pool: self.pool,
+            routes: self.routes,
+            counts: self.counts,
+        }
+    }
+}
+
+/// Solves the inner problem of one setup.
+pub(crate) fn solve_candidates(
+    problem: &Problem,
+    routes: &mut Routes,
+    candidates: &[usize],
+    ranges: &[Interval],
+    limit: f64,
+    start: Option<&Dual>,
+    until: Until,
+) -> Solved {
+    let offerings = problem
+        .models
+        .iter()
+        .zip(candidates)
+        .zip(ranges)
+        .map(|((model, candidate), range)| {
+            vec![Offering {
+                flow: &model.candidates[*candidate].flow,
+                range: *range,
+                units: 0.0,
+            }]
+        })
+        .collect();
+    let inner = Inner {
+        offerings,
+        n_rows: problem.rows.len(),
+        limit,
+        least_units: None,
+    };
+    solve(&problem.table, routes, &inner, start, until)
+}
+
+/// Exact packing of a whole setup.
+pub(crate) fn pack_setup(problem: &Problem, candidates: &[usize]) -> Packing {
+    let demands: Vec<Demand> = candidates
+        .iter()
+        .enumerate()
+        .filter_map(|(model_ix, candidate)| {
+            let candidate = &problem.models[model_ix].candidates[*candidate];
+            candidate.configuration.map(|configuration| Demand {
+                model_ix,
+                gpu_type_ix: configuration.gpu_type_ix,
+                tensor_parallel: configuration.tensor_parallel as usize,
+                shard_units: candidate.shard_units,
+                shard_memory: candidate.shard_memory.0,
+                n_replicas: configuration.n_replicas as usize,
+            })
+        })
+        .collect();
+    pack(
+        &problem.cluster,
+        problem.units_per_gpu,
+        &demands,
+        problem.models.len(),
+        MAX_PACKING_STEPS,
+    )
+}
+
+/// The mixture of a solved setup, for realising it.
+pub(crate) fn mixture_of(solved: &Solved) -> Option<&Mixture> {
+    solved.mixture.as_ref().filter(|mixture| mixture.excess <= FEASIBILITY)
+}

@@ -1,0 +1,161 @@
+//! Which model answers a prompt: `argmax_i s_i − α_i`, ties split to the planned fractions.
+//!
+//! Where several models lie within the plan's tie tolerance of the best, the prompt's hash decides in proportion to the plan's split of that set: the
+//! same prompt always goes the same way, and many prompts meet the fractions within sampling error.
+
+use std::collections::BTreeMap;
+
+use routerwise_types::plan::Plan;
+
+/// A plan's routing rule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    prices: Vec<f64>,
+    running: Vec<bool>,
+    tolerance: f64,
+    salt: u64,
+    /// Cumulative parts by set of tied models (a bit per model).
+    splits: BTreeMap<u64, Vec<(usize, f64)>>,
+}
+
+impl Policy {
+    /// The rule of a plan, over its models in order. At most 64 models.
+    ///
+    /// # Panics
+    /// When the plan has more than 64 models.
+    #[must_use]
+    pub fn new(plan: &Plan) -> Self {
+        assert!(plan.models.len() <= 64, "a set of tied models is a 64-bit set");
+        let splits = plan
+            .routing
+            .ties
+            .iter()
+            .map(|tie| {
+                let set = tie.models.iter().fold(0, |set, model| set | 1 << model);
+                let mut sum = 0.0;
+                let cumulative = tie.models.iter().zip(&tie.parts).map(|(model, part)| {
+                    sum += part;
+                    (*model, sum)
+                });
+                (set, cumulative.collect())
+            })
+            .collect();
+        Self {
+            prices: plan.models.iter().map(|model| model.price.value()).collect(),
+            running: plan.models.iter().map(|model| model.configuration.is_some()).collect(),
+            tolerance: plan.routing.tie_tolerance,
+            salt: plan.routing.salt,
+            splits,
+        }
+    }
+
+    /// The model for a prompt with these scores (one per model) and this hash; nothing when no model runs.
+    #[must_use]
+    pub fn choose(&self, scores: &[f32], prompt_hash: u64) -> Option<usize> {
+        let worth = |model: usize| f64::from(scores[model]) - self.prices[model];
+        let running = (0..self.prices.len()).filter(|model| self.running[*model]);
+        let best = running.clone().map(worth).fold(f64::NEG_INFINITY, f64::max);
+        let tied = running.filter(|model| worth(*model) >= best - self.tolerance);
+        let set: u64 = tied.clone().fold(0, |set, model| set | 1 << model);
+        if set.count_ones() < 2 {
+            return tied.into_iter().next();
+        }
+        let draw = uniform(mix(prompt_hash ^ self.salt));
+        match self.splits.get(&set) {
+            Some(cumulative) => cumulative
+                .iter()
+                .find(|(_, sum)| draw < *sum)
+                .or_else(|| cumulative.iter().rev().find(|(_, sum)| *sum > 0.0))
+                .map(|(model, _)| *model),
+            None => {
+                let even = f64::from(set.count_ones());
+                tied.zip(1u32..)
+                    .find(|(_, nth)| draw * even < f64::from(*nth))
+                    .map(|(model, _)| model)
+            }
+        }
+    }
+}
+
+/// Hash of a prompt's text: FNV-1a, 64 bit, finished by [`mix`]. Written down here because routing must not change with a library.
+#[must_use]
+pub fn prompt_hash(text: &str) -> u64 {
+    let fnv = text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    mix(fnv)
+}
+
+/// The finaliser of `SplitMix64` (Steele, Lea, Flood 2014): every input bit changes every output bit with probability one half.
+#[must_use]
+pub fn mix(value: u64) -> u64 {
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}
+
+/// The top 53 bits as a number in [0, 1).
+#[expect(clippy::cast_precision_loss, reason = "53 bits fit an f64 exactly")]
+fn uniform(hash: u64) -> f64 {
+    (hash >> 11) as f64 / (1u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(prices: &[f64], splits: &[(u64, &[(usize, f64)])]) -> Policy {
+        Policy {
+            prices: prices.to_vec(),
+            running: vec![true; prices.len()],
+            tolerance: 1e-6,
+            salt: 0,
+            splits: splits.iter().map(|(set, parts)| (*set, parts.to_vec())).collect(),
+        }
+    }
+
+    #[test]
+    fn the_highest_score_minus_price_wins() {
+        let policy = policy(&[0.3, 0.0], &[]);
+        assert_eq!(policy.choose(&[0.9, 0.5], 1), Some(0));
+        assert_eq!(policy.choose(&[0.7, 0.5], 1), Some(1));
+    }
+
+    #[test]
+    fn a_model_that_is_off_gets_nothing() {
+        let mut policy = policy(&[0.0, 0.0], &[]);
+        policy.running[0] = false;
+        assert_eq!(policy.choose(&[1.0, 0.0], 1), Some(1));
+        policy.running[1] = false;
+        assert_eq!(policy.choose(&[1.0, 0.0], 1), None);
+    }
+
+    #[test]
+    fn equal_scores_meet_the_planned_fractions_within_sampling_error() {
+        let policy = policy(&[0.0, 0.0, 0.0], &[(0b111, &[(0, 0.2), (1, 0.2), (2, 1.0)])]);
+        let mut counts = [0.0; 3];
+        for i in 0..20_000u64 {
+            counts[policy.choose(&[0.5; 3], prompt_hash(&format!("prompt {i}"))).unwrap()] += 1.0 / 20_000.0;
+        }
+        assert!(
+            (counts[0] - 0.2f64).abs() < 0.012 && counts[1] < 1e-9 && (counts[2] - 0.8f64).abs() < 0.012,
+            "{counts:?}"
+        );
+    }
+
+    #[test]
+    fn a_set_that_the_plan_never_saw_is_split_evenly() {
+        let policy = policy(&[0.0, 0.0], &[]);
+        let first = (0..10_000u64)
+            .filter(|i| policy.choose(&[0.5, 0.5], mix(*i)) == Some(0))
+            .count();
+        assert!((4_700..5_300).contains(&first), "{first}");
+    }
+
+    #[test]
+    fn a_prompt_always_goes_the_same_way() {
+        let policy = policy(&[0.0, 0.0], &[]);
+        let hash = prompt_hash("what is the capital of France?");
+        assert!((0..10).all(|_| policy.choose(&[0.5, 0.5], hash) == policy.choose(&[0.5, 0.5], hash)));
+    }
+}
