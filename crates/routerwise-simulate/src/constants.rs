@@ -38,6 +38,10 @@ pub struct GpuConstants {
     pub flops: f64,
     /// The same with weights and activations in fp8, where the GPU multiplies in fp8.
     pub flops_fp8: Option<f64>,
+    /// Sustained throughput of mixture-of-experts layers in 16 bits, FLOP/s.
+    pub flops_experts: f64,
+    /// GPU time of every mixture-of-experts layer for routing and gathering, seconds.
+    pub expert_layer_seconds: f64,
     /// Sustained bandwidth when reading weights, bytes/s.
     pub bandwidth: f64,
     /// Sustained throughput of prefill attention, FLOP/s.

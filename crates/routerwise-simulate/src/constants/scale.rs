@@ -41,6 +41,7 @@ fn scaled(known: &GpuConstants, gpu: &GpuType) -> GpuConstants {
         peak_bandwidth: gpu.peak_bandwidth,
         flops: known.flops * compute,
         flops_fp8: known.flops_fp8.map(|flops| flops * compute),
+        flops_experts: known.flops_experts * compute,
         bandwidth: known.bandwidth * memory,
         flops_attention: known.flops_attention * compute,
         bandwidth_kv: known.bandwidth_kv * memory,
