@@ -184,3 +184,36 @@ fn experts(mut table: Table<'_>) -> Option<Experts> {
         shared_intermediate_size: shared?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_architecture_has_the_published_size() {
+        let catalogue = Catalogue::shipped();
+        assert!(catalogue.architectures.len() > 40);
+        for (name, entry) in &catalogue.architectures {
+            let ratio = entry.architecture.total_params() / entry.published_params;
+            assert!((ratio - 1.0).abs() < 0.03, "{name}: {ratio}");
+            assert!(!entry.source.is_empty());
+        }
+    }
+
+    #[test]
+    fn every_gpu_has_plausible_numbers_and_a_source() {
+        for (name, gpu) in &Catalogue::shipped().gpus {
+            // From T4 to B200 between 40 and 400 FLOP per byte: a slip of a unit or a figure with sparsity would leave it.
+            let intensity = gpu.peak_flops / gpu.peak_bandwidth;
+            assert!((40.0..450.0).contains(&intensity), "{name}: {intensity}");
+            let printed: f64 = name
+                .split('-')
+                .find_map(|part| part.strip_suffix("gb"))
+                .and_then(|gigabytes| gigabytes.parse().ok())
+                .unwrap();
+            let ratio = gpu.memory.as_f64() / (printed * 1e9);
+            assert!((0.98..1.1).contains(&ratio), "{name}: {ratio}");
+            assert!(!gpu.source.is_empty());
+        }
+    }
+}

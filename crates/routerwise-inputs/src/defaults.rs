@@ -1,6 +1,7 @@
 //! What is in force where a file says nothing, each with its reason.
 
 use routerwise_types::Bytes;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// A value that stands in for one that was not written.
@@ -11,7 +12,7 @@ pub(crate) struct Default<T> {
 }
 
 /// A default that a file left in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct InForce {
     /// What it is a property of, such as "model `llama-8b`".
     pub of: String,
@@ -41,7 +42,7 @@ pub(crate) const DTYPE: Default<&str> = Default {
 
 pub(crate) const SHARE_STEP: Default<f64> = Default {
     value: 0.1,
-    why: "ten shares of a GPU, as in the paper: finer ones differ by less than a profile's error",
+    why: "ten shares of a GPU, as in the paper",
 };
 
 pub(crate) const MAX_REPLICAS: Default<u32> = Default {
@@ -96,7 +97,7 @@ pub(crate) const TRACE_SPEED: Default<f64> = Default {
 /// Most length pairs that are kept of a trace.
 pub(crate) const MAX_LENGTHS: Default<u32> = Default {
     value: 4096,
-    why: "evenly spaced over the trace: means and tails stay within 1 to 2 %, and profiles stay comparable",
+    why: "evenly spaced over the trace and in its order; the demo keeps its means within 3 %",
 };
 
 pub(crate) const ARRIVALS: Default<&str> = Default {

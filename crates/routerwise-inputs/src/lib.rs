@@ -18,6 +18,7 @@ pub mod catalogue;
 pub mod cluster;
 pub mod problem;
 pub mod profiles;
+pub mod report;
 pub mod scenario;
 pub mod schema;
 

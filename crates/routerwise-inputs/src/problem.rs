@@ -54,7 +54,7 @@ impl Problem {
 
     /// Points at a part of the file's text.
     #[must_use]
-    pub fn at(mut self, text: &Arc<NamedSource<String>>, span: Range<usize>, label: impl Into<String>) -> Self {
+    pub(crate) fn at(mut self, text: &Arc<NamedSource<String>>, span: Range<usize>, label: impl Into<String>) -> Self {
         self.excerpt = Some(Excerpt {
             text: Arc::clone(text),
             span,
@@ -67,6 +67,18 @@ impl Problem {
     #[must_use]
     pub fn is_warning(&self) -> bool {
         self.severity == Severity::Warning
+    }
+
+    /// What was found.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn help_text(&self) -> Option<&str> {
+        self.help.as_deref()
     }
 
     /// The file that it is in.

@@ -12,7 +12,8 @@ use routerwise_types::cluster::Cluster;
 use routerwise_types::profile::{PROFILE_SCHEMA, Profile, ProfileKey, ProfileSet};
 use routerwise_types::workload::Workload;
 use routerwise_types::{GpuShare, Scenario};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::file::{self, Wrong};
 use crate::problem::{Problem, Problems};
@@ -203,7 +204,7 @@ impl<'a> Findings<'a> {
 }
 
 /// How many of a model's configurations have a profile.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Coverage {
     /// Model name.
     pub model: String,

@@ -4,6 +4,8 @@ use routerwise_types::plan::Plan;
 use routerwise_types::profile::ProfileSet;
 use schemars::schema_for;
 
+use crate::report::Report;
+
 /// A kind of file that RouterWise writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Document {
@@ -11,11 +13,13 @@ pub enum Document {
     Plan,
     /// Latency profiles.
     Profile,
+    /// What `routerwise check --format json` prints.
+    Check,
 }
 
 impl Document {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Plan, Self::Profile];
+    pub const ALL: [Self; 3] = [Self::Plan, Self::Profile, Self::Check];
 
     /// Its name on the command line; its schema is `docs/reference/schemas/<name>.json`.
     #[must_use]
@@ -23,6 +27,7 @@ impl Document {
         match self {
             Self::Plan => "plan",
             Self::Profile => "profile",
+            Self::Check => "check",
         }
     }
 
@@ -35,8 +40,34 @@ impl Document {
         let schema = match self {
             Self::Plan => schema_for!(Plan),
             Self::Profile => schema_for!(ProfileSet),
+            Self::Check => schema_for!(Report),
         };
         let text = serde_json::to_string_pretty(&schema).expect("a schema holds only what JSON holds");
         format!("{text}\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// Run with `UPDATE_SCHEMAS=1` to write them anew.
+    #[test]
+    fn the_documented_schemas_are_current() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/schemas");
+        for document in Document::ALL {
+            let path = folder.join(format!("{}.json", document.name()));
+            if std::env::var_os("UPDATE_SCHEMAS").is_some() {
+                crate::write_atomically(&path, document.schema().as_bytes()).unwrap();
+            }
+            let documented = std::fs::read_to_string(&path).unwrap_or_default();
+            assert!(
+                documented == document.schema(),
+                "{} is out of date: run `UPDATE_SCHEMAS=1 cargo test -p routerwise-inputs schema`",
+                path.display()
+            );
+        }
     }
 }

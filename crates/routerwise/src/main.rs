@@ -3,6 +3,7 @@
 mod cli;
 mod cmd;
 mod failure;
+mod table;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -1,12 +1,20 @@
 //! `routerwise check`: are the inputs right, and which values are in force?
 
+use std::collections::BTreeMap;
 use std::io::Write;
+
+use routerwise_inputs::Loaded;
+use routerwise_inputs::cluster::spelled;
+use routerwise_inputs::report::{Report, Summary};
+use routerwise_types::workload::{Arrivals, Objective};
 
 use crate::cli::{Format, ScenarioArgs};
 use crate::failure::{Answer, Failure};
+use crate::table::table;
 
 /// Validate all inputs of a scenario and print the values in force, defaults included
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
     scenario: ScenarioArgs,
@@ -15,11 +23,219 @@ pub(crate) struct Args {
     format: Format,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  routerwise check scenarios/demo                          all values in force, and why the defaults are what they are
+  routerwise check scenarios/demo --workload peak.toml     the same GPUs and models under another workload
+  routerwise check scenarios/demo --format json | jq .models[].mean_score
+
+Every problem of every file is reported at once; exit code 2 says that there is one.";
+
 pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
     let loaded = args.scenario.load()?;
+    let report = Report::of(&loaded);
     match args.format {
-        Format::Table => writeln!(out, "{:#?}", loaded.scenario.cluster)?,
-        Format::Json => writeln!(out, "{:?}", loaded.scenario.fingerprints)?,
+        Format::Table => print(&report, loaded, out)?,
+        Format::Json => {
+            let text = serde_json::to_string_pretty(&report).expect("a report holds only what JSON holds");
+            writeln!(out, "{text}")?;
+        }
     }
     Ok(Answer::Yes)
+}
+
+fn print(report: &Report, loaded: Loaded, out: &mut dyn Write) -> Result<(), Failure> {
+    cluster(report, out)?;
+    models(report, out)?;
+    engines(report, out)?;
+    workload(report, out)?;
+    defaults(report, out)?;
+    for warning in loaded.warnings {
+        writeln!(out, "\n{:?}", miette::Report::new(warning))?;
+    }
+    let unprofiled = report
+        .models
+        .iter()
+        .filter(|model| model.profiles.n_profiled == 0)
+        .count();
+    let next = if unprofiled == 0 {
+        "the inputs are right; next: `routerwise plan`".to_owned()
+    } else {
+        format!(
+            "the inputs are right; {unprofiled} models have no profile yet: `routerwise profile --simulate` makes them"
+        )
+    };
+    writeln!(out, "\n{next}")?;
+    Ok(())
+}
+
+fn cluster(report: &Report, out: &mut dyn Write) -> Result<(), Failure> {
+    let n_gpus = report.cluster.n_gpus();
+    writeln!(out, "Cluster: {n_gpus} GPUs")?;
+    let rows = report.cluster.nodes.iter().map(|node| {
+        let gpu = report.gpu_type(node.gpu_type_ix);
+        [
+            node.name.clone(),
+            node.n_gpus.to_string(),
+            gpu.name.clone(),
+            spelled(node.interconnect).to_owned(),
+            gpu.memory.to_string(),
+            gpu.usable_memory.to_string(),
+            format!("{:.0} TFLOP/s", gpu.peak_flops / 1e12),
+            format!("{:.0} GB/s", gpu.peak_bandwidth / 1e9),
+            gpu.price_per_hour
+                .map_or_else(|| "-".to_owned(), |price| format!("{price:.2}")),
+        ]
+    });
+    let header = [
+        "node",
+        "GPUs",
+        "type",
+        "links",
+        "memory",
+        "usable",
+        "bf16",
+        "bandwidth",
+        "price/h",
+    ];
+    writeln!(out, "{}\n", table(header, "lrllrrrrr", rows))?;
+    Ok(())
+}
+
+fn models(report: &Report, out: &mut dyn Write) -> Result<(), Failure> {
+    let scores = &report.scores;
+    write!(out, "Models: scores of {} prompts", scores.n_prompts)?;
+    if scores.n_dropped > 0 {
+        write!(out, " ({} left out for missing scores)", scores.n_dropped)?;
+    }
+    writeln!(out, ", best model on every prompt {}", scores.oracle)?;
+    let rows = report.models.iter().map(|entry| {
+        let model = &entry.model;
+        let shards = model.tensor_parallel.iter().zip(&entry.shard_memory);
+        let shards: Vec<String> = shards.map(|(tp, memory)| format!("{tp}: {memory}")).collect();
+        let shares: Vec<String> = model
+            .shares
+            .iter()
+            .map(|share| format!("{:.4}", share.value() * 100.0))
+            .collect();
+        let shares = shares
+            .iter()
+            .map(|share| share.trim_end_matches('0').trim_end_matches('.'))
+            .collect::<Vec<_>>();
+        [
+            model.name.clone(),
+            entry.mean_score.to_string(),
+            model.weights.to_string(),
+            model.kv_reserve.to_string(),
+            shards.join(", "),
+            shares.join(" "),
+            model.max_replicas.to_string(),
+            if model.may_be_off { "yes" } else { "no" }.to_owned(),
+            format!("{} of {}", entry.profiles.n_profiled, entry.profiles.n_configurations),
+        ]
+    });
+    let header = [
+        "model",
+        "score",
+        "weights",
+        "KV reserve",
+        "shards: memory of each",
+        "shares %",
+        "replicas",
+        "may be off",
+        "profiles",
+    ];
+    writeln!(out, "{}\n", table(header, "lrrrllrlr", rows))?;
+    Ok(())
+}
+
+fn engines(report: &Report, out: &mut dyn Write) -> Result<(), Failure> {
+    let rows = report.models.iter().map(|entry| {
+        let model = &entry.model;
+        let kv = model
+            .architecture
+            .as_ref()
+            .map(|architecture| architecture.kv_bytes_per_token(model.bytes_per_kv));
+        [
+            model.name.clone(),
+            model.engine.name.clone(),
+            model.engine.max_num_seqs.to_string(),
+            model.engine.max_num_batched_tokens.to_string(),
+            model.engine.block_size.to_string(),
+            model.engine.max_model_len.to_string(),
+            model.overhead_per_shard.to_string(),
+            kv.map_or_else(|| "-".to_owned(), |bytes| format!("{:.1} kB", bytes / 1e3)),
+        ]
+    });
+    let header = [
+        "engine of",
+        "name",
+        "max-num-seqs",
+        "max-num-batched-tokens",
+        "block-size",
+        "max-model-len",
+        "overhead",
+        "KV a token",
+    ];
+    writeln!(out, "{}\n", table(header, "llrrrrrr", rows))?;
+    Ok(())
+}
+
+fn workload(report: &Report, out: &mut dyn Write) -> Result<(), Failure> {
+    let workload = &report.workload;
+    let arrivals = match workload.arrivals {
+        Arrivals::Poisson => "Poisson arrivals".to_owned(),
+        Arrivals::Gamma { cv } => format!("gamma arrivals (coefficient of variation {cv:.2})"),
+        Arrivals::Constant => "evenly spaced arrivals".to_owned(),
+    };
+    writeln!(out, "Workload: {}, {arrivals}", workload.rate)?;
+    let row = |name: &str, tokens: &Summary| {
+        let count = |tokens: u32| tokens.to_string();
+        [
+            name.to_owned(),
+            format!("{:.1}", tokens.mean),
+            count(tokens.p50),
+            count(tokens.p95),
+            count(tokens.max),
+        ]
+    };
+    let rows = [
+        row("prompt", &workload.input_tokens),
+        row("answer", &workload.output_tokens),
+    ];
+    writeln!(out, "{}", table(["tokens", "mean", "p50", "p95", "max"], "lrrrr", rows))?;
+    writeln!(out, " from {} pairs of lengths", workload.n_lengths)?;
+    for slo in &workload.slos {
+        writeln!(out, " objective to meet: {slo}")?;
+    }
+    let Objective::MaximiseQuality = workload.objective;
+    let planning = &workload.planning;
+    writeln!(
+        out,
+        " under these: highest quality, with {:.0} % headroom on load, a utilisation floor of {}, to within {} of score, by at most {} solves\n",
+        planning.headroom * 100.0,
+        planning.utilisation_floor,
+        planning.tolerance,
+        planning.max_solves
+    )?;
+    Ok(())
+}
+
+/// One line per key and value, with how many entries it stands for.
+fn defaults(report: &Report, out: &mut dyn Write) -> Result<(), Failure> {
+    let mut grouped: BTreeMap<(&str, &str, &str), Vec<&str>> = BTreeMap::new();
+    for default in &report.defaults {
+        let group = grouped.entry((default.key, &default.value, default.why)).or_default();
+        group.push(&default.of);
+    }
+    writeln!(out, "Not written in any file, so by default:")?;
+    let rows = grouped.into_iter().map(|((key, value, why), of)| {
+        let of = match of.as_slice() {
+            [one] => (*one).to_owned(),
+            several => format!("{} entries", several.len()),
+        };
+        [key.to_owned(), value.to_owned(), of, why.to_owned()]
+    });
+    writeln!(out, "{}", table(["key", "value", "of", "because"], "llll", rows))?;
+    Ok(())
 }

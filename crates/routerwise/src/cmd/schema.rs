@@ -20,12 +20,15 @@ enum Name {
     Plan,
     /// Latency profiles, as `routerwise profile` writes them
     Profile,
+    /// The report of `routerwise check --format json`
+    Check,
 }
 
 pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
     let document = match args.document {
         Name::Plan => Document::Plan,
         Name::Profile => Document::Profile,
+        Name::Check => Document::Check,
     };
     write!(out, "{}", document.schema())?;
     Ok(Answer::Yes)
