@@ -28,10 +28,13 @@ const ATTEMPTS: i32 = 12;
 /// Slack for rounding between the master's arithmetic and the plan's.
 const ROUNDING: f64 = 1e-7;
 
+/// Quality that is not worth a wider tie tolerance.
+const NEGLIGIBLE: f64 = 1e-6;
+
 /// Solves the best setup to the end and splits its ties.
 ///
-/// The routes of the solution disagree only on prompts that are tied or nearly so. The narrowest tie tolerance that gathers enough of
-/// them makes the plan do what the solution does; it costs at most that tolerance on those few prompts. Should that not do, the limit
+/// The routes of the solution disagree only on prompts that are tied or nearly so. A tie tolerance that gathers enough of them makes the
+/// plan do what the solution does; it costs at most that tolerance on those few prompts. Should that not do, the limit
 /// is tightened by what is missing and the setup solved again.
 pub(crate) fn settle(problem: &Problem, routes: &mut Routes, best: &Incumbent) -> Option<Policy> {
     let on: Vec<bool> = flags(problem, best);
@@ -47,17 +50,26 @@ pub(crate) fn settle(problem: &Problem, routes: &mut Routes, best: &Incumbent) -
         let solved = solve_candidates(problem, routes, &best.candidates, &ranges, limit, Some(&start), until);
         let mixture = mixture_of(&solved)?;
         let mut missing = f64::INFINITY;
+        let mut kept: Option<Policy> = None;
         for tolerance in TIE_TOLERANCES {
             let routing = splits(&problem.table, &solved.dual.prices, &on, mixture, routes, tolerance);
             let realised = realise(&problem.table, &solved.dual.prices, &on, &routing);
             let over = excess(problem, best, &realised.fractions);
             let beyond = beyond_capacity(problem, best, &realised.fractions);
             if over <= 0.0 && beyond.iter().all(|beyond| *beyond <= 0.0) {
-                return Some(Policy {
-                    dual: solved.dual,
-                    routing,
-                    realised,
-                });
+                let quality = realised.quality();
+                if kept.as_ref().is_none_or(|kept| kept.realised.quality() < quality) {
+                    let dual = solved.dual.clone();
+                    kept = Some(Policy {
+                        dual,
+                        routing,
+                        realised,
+                    });
+                }
+                if quality >= mixture.quality - NEGLIGIBLE {
+                    break;
+                }
+                continue;
             }
             missing = missing.min(over);
             if tolerance >= TIE_TOLERANCES[TIE_TOLERANCES.len() - 1] {
@@ -66,6 +78,9 @@ pub(crate) fn settle(problem: &Problem, routes: &mut Routes, best: &Incumbent) -
                     range.low = range.low.min(range.high);
                 }
             }
+        }
+        if kept.is_some() {
+            return kept;
         }
         limit -= (1.5 * missing).max(ROUNDING) * f64::powi(2.0, attempt);
         start = solved.dual;

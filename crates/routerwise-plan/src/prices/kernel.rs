@@ -226,6 +226,16 @@ impl Path {
         }
         Self::Baseline
     }
+
+    /// Whether this machine has the instructions.
+    #[must_use]
+    pub fn is_available(self) -> bool {
+        match Self::detect() {
+            Self::Avx512 => true,
+            Self::Avx2 => self != Self::Avx512,
+            Self::Baseline => self == Self::Baseline,
+        }
+    }
 }
 
 struct Sums {
@@ -394,7 +404,7 @@ mod tests {
             let prices: Vec<f64> = prices[..n_models].iter().map(|p| p + shift).collect();
             let exact = table.exact_value(&prices);
             for path in [Path::Baseline, Path::Avx2, Path::Avx512] {
-                if path == Path::Avx512 && Path::detect() != Path::Avx512 || path == Path::Avx2 && Path::detect() == Path::Baseline {
+                if !path.is_available() {
                     continue;
                 }
                 let mut found = Evaluation::default();
