@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-const LANES: usize = 32;
+const LANES: usize = 16;
 /// Blocks whose weighted masses are summed in `f32` before they go to `f64`.
 const BLOCKS_PER_SUM: usize = 16;
 /// A relative price above which a model never wins.
