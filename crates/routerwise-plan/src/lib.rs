@@ -10,6 +10,7 @@
 //! - [`check`]: an independent checker of a finished plan
 
 mod assemble;
+pub mod check;
 pub mod curve;
 pub mod explain;
 pub mod flow;

@@ -1,0 +1,143 @@
+//! An independent checker of a finished plan.
+//!
+//! Recomputes routing, load, latency, placement and the proof from the plan's content and the scenario. It shares no code with the
+//! planner, only the types: curves, flows, packing and bounds are written here a second time, the obvious way, so that a mistake
+//! would have to be made twice to go unseen. In reading order:
+//!
+//! - `identity`: whose plan it is, and what it was made from
+//! - `placement`: allowed configurations on GPUs that have room for them
+//! - `routing`: what the prices and tie splits do with every prompt
+//! - `reading`: curves off profiles; `prediction`: load, latency and SLOs
+//! - `space`, `bound`, `boxes`, `packer`: whether the dual points prove the upper bound for every setup
+
+mod bound;
+mod boxes;
+mod identity;
+mod packer;
+mod placement;
+mod prediction;
+mod reading;
+mod routing;
+mod space;
+
+use routerwise_types::plan::Plan;
+use routerwise_types::scenario::Scenario;
+
+/// How far a stated number may lie from the recomputed one, absolute and relative: the same sums in another order, and the
+/// planner's own slack of 1e-7 in routing fractions.
+const TOLERANCE: f64 = 1e-6;
+
+/// Something about a plan that is not so.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Violation {
+    /// A stated word or list is another than it must be.
+    #[error("{place}: found {found}, expected {expected}")]
+    Mismatch {
+        /// Where in the plan.
+        place: String,
+        /// What it says.
+        found: String,
+        /// What it must say.
+        expected: String,
+    },
+    /// A stated number is not the recomputed one.
+    #[error("{place}: found {found}, but it comes to {expected}")]
+    Number {
+        /// Where in the plan.
+        place: String,
+        /// What it says.
+        found: f64,
+        /// What it must say.
+        expected: f64,
+    },
+    /// A GPU is given more than it has.
+    #[error("{gpu}: found {found} {resource} given away, there are {limit}")]
+    Overcommitted {
+        /// Which GPU.
+        gpu: String,
+        /// What of it, in words.
+        resource: &'static str,
+        /// How much of it.
+        found: f64,
+        /// How much there is.
+        limit: f64,
+    },
+    /// A model gets more prompts than its curves cover.
+    #[error("`{model}`: found {found} of the prompts, but its curves end at {limit} (load with headroom)")]
+    Overloaded {
+        /// Model name.
+        model: String,
+        /// Its fraction.
+        found: f64,
+        /// Largest fraction that its curves cover.
+        limit: f64,
+    },
+    /// An SLO is missed.
+    #[error("{place}: {slo} is missed, found {found} for a limit of {limit}")]
+    Missed {
+        /// Which constraint.
+        place: String,
+        /// The SLO in words.
+        slo: String,
+        /// Left-hand side.
+        found: f64,
+        /// Right-hand side.
+        limit: f64,
+    },
+    /// The dual points do not prove the upper bound.
+    #[error("certificate: found an upper bound of {upper_bound}, but its dual points allow {proven} for {setup}")]
+    Uncovered {
+        /// A setup that can be packed.
+        setup: String,
+        /// The best bound that the dual points give for it, however its fractions are split.
+        proven: f64,
+        /// What the certificate claims.
+        upper_bound: f64,
+    },
+    /// Not found wrong, but not proven either.
+    #[error("certificate: the upper bound was not verified within {work} steps, stopped at {setup}")]
+    Unverified {
+        /// The work limit.
+        work: u64,
+        /// Where the checker stopped.
+        setup: String,
+    },
+}
+
+/// Everything about a plan that is not so; empty when it does what it says and proves what it claims.
+#[must_use]
+pub fn check(scenario: &Scenario, plan: &Plan) -> Vec<Violation> {
+    let mut found = identity::violations(scenario, plan);
+    if found.iter().any(identity::is_fatal) {
+        return found;
+    }
+    let placed = placement::violations(scenario, plan);
+    let sound = placed.is_empty();
+    found.extend(placed);
+    found.extend(routing::malformed(plan));
+    let realised = routing::realise(scenario, plan);
+    found.extend(routing::violations(plan, &realised));
+    if sound {
+        found.extend(prediction::violations(scenario, plan, &realised));
+    }
+    found.extend(bound::violations(scenario, plan));
+    found
+}
+
+/// Compares a stated number with the recomputed one.
+fn number(place: impl Into<String>, found: f64, expected: f64) -> Option<Violation> {
+    let close = (found - expected).abs() <= TOLERANCE * (1.0 + expected.abs());
+    (!close).then(|| Violation::Number {
+        place: place.into(),
+        found,
+        expected,
+    })
+}
+
+fn mismatch(place: impl Into<String>, found: impl Into<String>, expected: impl Into<String>) -> Violation {
+    Violation::Mismatch {
+        place: place.into(),
+        found: found.into(),
+        expected: expected.into(),
+    }
+}
