@@ -154,6 +154,48 @@ impl StepCost {
     }
 }
 
+/// Time of an iteration that only decodes, as a function of its cached tokens: `max(fixed + per_cached_token · cached, least)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DecodeSeconds {
+    /// Seconds whatever the cached tokens.
+    pub fixed: f64,
+    /// Seconds per cached token that the batch reads.
+    pub per_cached_token: f64,
+    /// The launch floor with the host time of this batch on top, seconds.
+    pub least: f64,
+}
+
+/// What the simulator asks of the formula beyond one iteration's time.
+impl StepCost {
+    /// [`StepCost::seconds`] of an iteration that decodes `n_sequences` and prefills nothing.
+    #[must_use]
+    pub fn decode_affine(&self, n_sequences: f64) -> DecodeSeconds {
+        let without_cache = Self {
+            floor_seconds: 0.0,
+            ..self.clone()
+        };
+        DecodeSeconds {
+            fixed: without_cache.seconds(&StepWork {
+                decode_sequences: n_sequences,
+                ..StepWork::default()
+            }),
+            per_cached_token: self.kv_token_seconds,
+            least: self.floor_seconds + self.host_sequence_seconds * n_sequences,
+        }
+    }
+
+    /// The same replica with every read of its memory `factor` times as slow: busy neighbours on its GPUs.
+    #[must_use]
+    pub fn with_memory_slowed(&self, factor: f64) -> Self {
+        Self {
+            weight_seconds: self.weight_seconds * factor,
+            expert_weight_seconds: self.expert_weight_seconds * factor,
+            kv_token_seconds: self.kv_token_seconds * factor,
+            ..self.clone()
+        }
+    }
+}
+
 /// Weights of all layers by what decides their cost.
 struct Params {
     dense: f64,
@@ -325,5 +367,37 @@ mod tests {
         let ratio = |gpu| cost(&narrow, gpu, 1, 1.0).seconds(&PREFILL) / cost(&wide, gpu, 1, 1.0).seconds(&PREFILL);
         assert!(ratio("h100-80gb-sxm") < 0.95);
         assert!(ratio("a100-80gb-sxm") > 0.95, "{}", ratio("a100-80gb-sxm"));
+    }
+
+    #[test]
+    fn decode_time_is_affine_in_the_cached_tokens() {
+        let constants = Constants::shipped();
+        for engine in &constants.engines {
+            let model = model(None, 2.0);
+            let gpu = &constants.gpus[0];
+            let cost = StepCost::new(&model, gpu, engine, Interconnect::Nvswitch, 2, 0.5).unwrap();
+            for (sequences, cached) in [(1.0, 1.0), (8.0, 4096.0), (256.0, 500_000.0)] {
+                let work = StepWork {
+                    decode_sequences: sequences,
+                    decode_cached_tokens: cached,
+                    ..StepWork::default()
+                };
+                let affine = cost.decode_affine(sequences);
+                let seconds = (affine.fixed + affine.per_cached_token * cached).max(affine.least);
+                assert!(
+                    (cost.seconds(&work) - seconds).abs() < 1e-12,
+                    "{}: {work:?}",
+                    engine.engine
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn slower_memory_hurts_decode_more_than_prefill() {
+        let cost = cost(&model(None, 2.0), "a100-80gb-sxm", 1, 1.0);
+        let slow = cost.with_memory_slowed(1.2);
+        let slowdown = |work: &StepWork| slow.seconds(work) / cost.seconds(work);
+        assert!(slowdown(&decode(8.0)) > 1.1 && slowdown(&PREFILL) < 1.02);
     }
 }
