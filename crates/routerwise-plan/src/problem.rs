@@ -282,21 +282,23 @@ fn most_replicas(scenario: &Scenario, model: &Model, one: &Configuration, units_
     u32::try_from(most).unwrap_or(u32::MAX).min(model.max_replicas)
 }
 
-/// Shares are counted in the largest unit that divides all of them, in whole percents.
+/// Shares are counted in the largest unit that divides all of them; inputs keep hundredths of a per cent.
 fn units_per_gpu(models: &[Model]) -> u32 {
     let step = models
         .iter()
         .flat_map(|model| &model.shares)
-        .map(|share| share_units(*share, 100))
-        .fold(100, greatest_common_divisor);
-    100 / step.max(1)
+        .map(|share| share_units(*share, SHARE_STEPS))
+        .fold(SHARE_STEPS, greatest_common_divisor);
+    SHARE_STEPS / step.max(1)
 }
+
+const SHARE_STEPS: u32 = 10_000;
 
 fn greatest_common_divisor(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
 
-/// A share in units; rounded up to the next whole percent, so that a plan never gives away more than there is.
+/// A share in units, rounded up, so that a plan never gives away more than there is.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

@@ -1,4 +1,6 @@
 //! One command per file: `Args` (clap) and `run(&Args, &mut dyn Write) -> Result<Answer, Failure>`.
 
 pub(crate) mod check;
+pub(crate) mod explain;
+pub(crate) mod plan;
 pub(crate) mod schema;

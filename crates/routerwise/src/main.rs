@@ -3,6 +3,8 @@
 mod cli;
 mod cmd;
 mod failure;
+mod plan_file;
+mod render;
 mod table;
 
 use std::io::{self, Write};

@@ -1,0 +1,129 @@
+//! `routerwise plan`: the best setup and the prices that route by it, with a proof.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use routerwise_plan::Outcome;
+use routerwise_plan::explain::what_would_help;
+use routerwise_plan::problem::Unplannable;
+use routerwise_types::{Fingerprint, RequestsPerSecond, Scenario, Seconds};
+use serde_json::json;
+
+use crate::cli::{Format, ScenarioArgs};
+use crate::failure::{Answer, Failure};
+use crate::{plan_file, render};
+
+/// Find the best setup and routing together, and prove how good they are
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    scenario: ScenarioArgs,
+    /// Plan file to write [default: plan.json in the scenario's folder]
+    #[arg(long, short, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Plan in force, which the new one names as its parent
+    #[arg(long, value_name = "FILE")]
+    parent: Option<PathBuf>,
+    /// Plan for this arrival rate (requests/s) instead of the workload's
+    #[arg(long, value_name = "RATE", help_heading = "What if")]
+    rate: Option<f64>,
+    /// Give every latency objective this target (milliseconds) instead of its own
+    #[arg(long, value_name = "MS", help_heading = "What if")]
+    target_ms: Option<f64>,
+    /// Read curves at this much more load, in per cent, instead of the workload's headroom
+    #[arg(long, value_name = "PERCENT", help_heading = "What if")]
+    headroom: Option<f64>,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  routerwise plan scenarios/demo                           plan, print, and write scenarios/demo/plan.json
+  routerwise plan scenarios/demo --rate 20 -o busy.json    what if twice as much arrives?
+  routerwise plan scenarios/demo --format json | jq .certificate.gap
+
+Profiles must exist: `routerwise profile --simulate` makes them. Exit code 1 says that nothing meets the objectives, and what would.";
+
+pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
+    let paths = args.scenario.paths();
+    let mut scenario = args.scenario.load()?.scenario;
+    routerwise_inputs::profiles::require(&scenario, &paths.profiles)?;
+    override_workload(args, &mut scenario)?;
+    let parent = args.parent.as_deref().map(plan_file::read).transpose()?;
+    let outcome = routerwise_plan::plan(&scenario, parent.as_ref()).map_err(unplannable)?;
+    match (&outcome, args.format) {
+        (Outcome::Infeasible(miss), Format::Table) => {
+            render::near_miss(&scenario, miss, out)?;
+            Ok(Answer::No)
+        }
+        (Outcome::Infeasible(miss), Format::Json) => {
+            let ways = json!({
+                "feasible": false,
+                "binding": miss.binding,
+                "target_factor": miss.target_factor,
+                "rate": miss.rate,
+                "more_gpus": miss.more_gpus,
+            });
+            writeln!(out, "{ways:#}")?;
+            Ok(Answer::No)
+        }
+        (Outcome::Optimal(plan) | Outcome::Feasible { plan, .. }, format) => {
+            let file = args.out.clone().unwrap_or_else(|| default_file(&paths.workload));
+            plan_file::write(&file, plan)?;
+            match format {
+                Format::Json => write!(out, "{}", plan_file::to_json(plan))?,
+                Format::Table => {
+                    render::plan(&scenario, plan, out)?;
+                    render::worths(&what_would_help(&scenario, plan).map_err(unplannable)?, out)?;
+                    if let Outcome::Feasible { gap, .. } = &outcome {
+                        writeln!(
+                            out,
+                            "\n The search ran out of `max-solves`: up to {gap:.4} better may exist."
+                        )?;
+                    }
+                    writeln!(out, "\n Written to {}", file.display())?;
+                }
+            }
+            Ok(Answer::Yes)
+        }
+    }
+}
+
+fn default_file(workload: &Path) -> PathBuf {
+    workload.parent().unwrap_or(Path::new(".")).join("plan.json")
+}
+
+fn override_workload(args: &Args, scenario: &mut Scenario) -> Result<(), Failure> {
+    let wrong = |option: &str, error: routerwise_types::OutOfRange| Failure::Request {
+        what: format!("`{option}`: {error}"),
+        help: "give a positive number".into(),
+    };
+    let workload = &mut scenario.workload;
+    if let Some(rate) = args.rate {
+        workload.rate = RequestsPerSecond::new(rate).map_err(|error| wrong("--rate", error))?;
+    }
+    if let Some(target) = args.target_ms {
+        let target = Seconds::new(target / 1e3).map_err(|error| wrong("--target-ms", error))?;
+        workload.slos.iter_mut().for_each(|slo| slo.target = target);
+    }
+    if let Some(headroom) = args.headroom {
+        let seconds = Seconds::new(headroom / 100.0).map_err(|_| Failure::Request {
+            what: format!("`--headroom` must be a per cent of at least 0, found {headroom}"),
+            help: "10 reads curves at 10 % more load".into(),
+        })?;
+        workload.planning.headroom = seconds.value();
+    }
+    scenario.fingerprints.workload = Fingerprint::of(&scenario.workload);
+    Ok(())
+}
+
+/// An input is missing for planning.
+pub(crate) fn unplannable(error: Unplannable) -> Failure {
+    Failure::Request {
+        what: error.to_string(),
+        help: "see what is in force with `routerwise check <scenario>`".into(),
+    }
+}

@@ -1,0 +1,308 @@
+//! A plan on a terminal, for a person who has ten seconds.
+
+use std::io::{self, Write};
+
+use routerwise_plan::explain::{Binding, NearMiss, Worth, binding};
+use routerwise_types::Scenario;
+use routerwise_types::plan::Plan;
+use routerwise_types::profile::ProfileSource;
+use routerwise_types::workload::{Scope, Slo, Statistic};
+
+use crate::table::table;
+
+/// Letters that stand for models in the drawing of GPUs.
+const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789*#";
+const BAR: usize = 20;
+
+/// Prints everything that a user of the plan needs to see.
+pub(crate) fn plan(scenario: &Scenario, plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
+    let slos: Vec<String> = plan.slos.iter().map(ToString::to_string).collect();
+    writeln!(out, "Plan {} for {}, {}\n", plan.id.short(), plan.rate, slos.join(", "))?;
+    models(plan, out)?;
+    objectives(plan, out)?;
+    placement(scenario, plan, out)?;
+    certificate(plan, out)?;
+    binds(plan, out)?;
+    cautions(scenario, plan, out)
+}
+
+fn letter(model_ix: usize) -> char {
+    LETTERS.get(model_ix).map_or('?', |letter| char::from(*letter))
+}
+
+fn models(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
+    let rows = plan.models.iter().enumerate().map(|(model_ix, model)| {
+        let dash = || "-".to_owned();
+        let latency = |read: fn(&routerwise_types::plan::PlannedLatency) -> String| {
+            model.latency.as_ref().map_or_else(dash, read)
+        };
+        [
+            letter(model_ix).to_string(),
+            model.name.clone(),
+            model
+                .configuration
+                .map_or_else(|| "off".to_owned(), |configuration| configuration.to_string()),
+            format!("{:.4}", model.price.value()),
+            model.fraction.to_string(),
+            model.quality.map_or_else(dash, |quality| quality.to_string()),
+            latency(|latency| latency.ttft.to_string()),
+            latency(|latency| latency.tpot.to_string()),
+            if model.configuration.is_some() {
+                model.utilisation.to_string()
+            } else {
+                dash()
+            },
+        ]
+    });
+    let rows: Vec<_> = rows.collect();
+    let total = [
+        String::new(),
+        "all".into(),
+        String::new(),
+        String::new(),
+        "100.0 %".into(),
+        plan.prediction.quality.to_string(),
+        plan.prediction.latency.ttft.to_string(),
+        plan.prediction.latency.tpot.to_string(),
+        String::new(),
+    ];
+    let header = [
+        "", "model", "runs as", "price", "prompts", "quality", "TTFT", "TPOT", "load",
+    ];
+    writeln!(out, "{}\n", table(header, "lllrrrrrr", rows.into_iter().chain([total])))
+}
+
+fn objectives(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
+    for (slo, value) in plan.slos.iter().zip(&plan.prediction.slo_values) {
+        writeln!(out, " {slo}: predicted {}", predicted(slo, value.value))?;
+    }
+    let headroom = plan.planning.headroom;
+    if headroom > 0.0 {
+        writeln!(
+            out,
+            " Latencies are those at {:.0} % more traffic (headroom); at {} itself the mean TTFT is {}.",
+            headroom * 100.0,
+            plan.rate,
+            plan.prediction.latency_without_headroom.ttft
+        )?;
+    }
+    writeln!(out)
+}
+
+fn predicted(slo: &Slo, value: f64) -> String {
+    match (slo.statistic, slo.scope) {
+        (Statistic::Quantile { .. }, Scope::Workload) => format!("{:.2} % of requests above the target", value * 100.0),
+        _ => format!("{:.1} ms", value * 1e3),
+    }
+}
+
+/// One line per GPU: who sits on how much of it.
+fn placement(scenario: &Scenario, plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
+    let cluster = &scenario.cluster;
+    for (gpu_ix, gpu) in cluster.gpus().enumerate() {
+        let gpu_type = &cluster.gpu_types[gpu.gpu_type_ix];
+        if gpu.index_in_node == 0 {
+            writeln!(out, " {} ({})", cluster.nodes[gpu.node_ix].name, gpu_type.name)?;
+        }
+        let mut bar = String::new();
+        let mut names = Vec::new();
+        let mut memory = 0.0;
+        for (model_ix, model) in plan.models.iter().enumerate() {
+            let Some(configuration) = model.configuration else {
+                continue;
+            };
+            for (gpus, kv_cache) in model.replicas.iter().zip(&model.kv_cache) {
+                if gpus.contains(&gpu_ix) {
+                    let share = configuration.share.value();
+                    bar.extend(std::iter::repeat_n(letter(model_ix), cells(share)));
+                    names.push(format!("{} {:.0} %", model.name, share * 100.0));
+                    let spec = &scenario.models[model_ix];
+                    let tp = f64::from(configuration.tensor_parallel);
+                    memory += (spec.weights.as_f64() + kv_cache.as_f64()) / tp + spec.overhead_per_shard.as_f64();
+                }
+            }
+        }
+        writeln!(
+            out,
+            "   GPU {} [{bar:·<BAR$}] {:>5.1} of {:.1} GB  {}",
+            gpu.index_in_node,
+            memory / 1e9,
+            gpu_type.usable_memory.as_f64() / 1e9,
+            if names.is_empty() {
+                "free".to_owned()
+            } else {
+                names.join(", ")
+            }
+        )?;
+    }
+    writeln!(out)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a share of 20 cells"
+)]
+fn cells(share: f64) -> usize {
+    (share * BAR as f64).round().max(1.0) as usize
+}
+
+fn certificate(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
+    let certificate = &plan.certificate;
+    writeln!(
+        out,
+        " Proof: this plan reaches {}; no plan can reach more than {:.4} (gap {:.1e}).",
+        certificate.quality, certificate.upper_bound, certificate.gap
+    )?;
+    writeln!(
+        out,
+        "   Covers {}: {:.3e} setups, {} bounded one by one, {} packed, {} solved.",
+        certificate.space,
+        certificate.setups_in_space,
+        certificate.setups_bounded,
+        certificate.setups_packed,
+        certificate.setups_solved
+    )
+}
+
+fn binds(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
+    for binding in binding(plan) {
+        match binding {
+            Binding::Slo { slo_ix, per_percent } => writeln!(
+                out,
+                " What binds: {}; a target 1 % looser is worth about {per_percent:.5} of quality.",
+                plan.slos[slo_ix]
+            )?,
+            Binding::Capacity { model_ix } => {
+                writeln!(
+                    out,
+                    " What binds: `{}` runs at its capacity.",
+                    plan.models[model_ix].name
+                )?;
+            }
+            Binding::Nothing => writeln!(
+                out,
+                " What binds: no latency objective and no capacity; every prompt goes to the running model that is best for it."
+            )?,
+        }
+    }
+    Ok(())
+}
+
+/// What the prediction rests on that was not measured.
+fn cautions(scenario: &Scenario, plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
+    let used = plan
+        .models
+        .iter()
+        .filter_map(|model| Some((model, model.configuration?)));
+    let (mut simulated, mut scaled, mut extrapolated, mut filled) = (0, 0, Vec::new(), 0);
+    for (model, configuration) in used {
+        let profile = scenario.profiles.iter().find(|profile| {
+            profile.key.model == model.name
+                && Some(&profile.key.gpu_type) == model.gpu_type.as_ref()
+                && profile.key.tensor_parallel == configuration.tensor_parallel
+                && profile.key.share == configuration.share
+        });
+        match profile.map(|profile| &profile.source) {
+            Some(ProfileSource::Simulated {
+                fitted,
+                share_extrapolated,
+                ..
+            }) => {
+                simulated += 1;
+                scaled += u32::from(!fitted);
+                if *share_extrapolated {
+                    extrapolated.push(model.name.as_str());
+                }
+            }
+            Some(ProfileSource::Filled) => filled += 1,
+            Some(ProfileSource::Measured) | None => {}
+        }
+    }
+    if simulated > 0 {
+        writeln!(
+            out,
+            " Note: {simulated} of the profiles used come from the engine model, not from your engines."
+        )?;
+    }
+    if scaled > 0 {
+        writeln!(
+            out,
+            " Note: {scaled} of them on a GPU whose constants are scaled from another's by data sheet."
+        )?;
+    }
+    if !extrapolated.is_empty() {
+        writeln!(
+            out,
+            " Note: the GPU share of {} is smaller than any that was measured (30 %), so its speed is extrapolated.",
+            extrapolated.join(", ")
+        )?;
+    }
+    if filled > 0 {
+        writeln!(out, " Note: {filled} of the curves used were filled in, not measured.")?;
+    }
+    Ok(())
+}
+
+/// What changes would be worth.
+pub(crate) fn worths(worths: &[Worth], out: &mut dyn Write) -> io::Result<()> {
+    let rows = worths.iter().map(|worth| {
+        [
+            worth.change.clone(),
+            worth
+                .quality
+                .map_or_else(|| "no plan".to_owned(), |quality| format!("{quality:.4}")),
+            worth.gain.map_or_else(|| "-".to_owned(), |gain| format!("{gain:+.4}")),
+        ]
+    });
+    writeln!(
+        out,
+        "\n Worth, each planned again:\n{}",
+        table(["change", "quality", "against this plan"], "lrr", rows)
+    )
+}
+
+/// Why there is no plan, and what would make one.
+pub(crate) fn near_miss(scenario: &Scenario, miss: &NearMiss, out: &mut dyn Write) -> io::Result<()> {
+    let workload = &scenario.workload;
+    let slos: Vec<String> = workload.slos.iter().map(ToString::to_string).collect();
+    writeln!(out, "no plan meets {} at {}", slos.join(" and "), workload.rate)?;
+    if miss.binding.is_empty() {
+        writeln!(
+            out,
+            "  no single change of target, rate, memory, floor or GPUs would do; several bind at once"
+        )?;
+    } else {
+        writeln!(
+            out,
+            "  what binds: {} (lifting any one of these is enough)",
+            miss.binding.join("; ")
+        )?;
+    }
+    let mut ways = Vec::new();
+    if let Some(factor) = miss.target_factor {
+        let targets: Vec<String> = workload
+            .slos
+            .iter()
+            .filter_map(|slo| routerwise_types::Seconds::new(slo.target.value() * factor).ok())
+            .map(|target| target.to_string())
+            .collect();
+        ways.push(format!("raise the target to {}", targets.join(" and ")));
+    }
+    if let Some(rate) = miss.rate {
+        ways.push(format!("lower the rate to {rate}"));
+    }
+    if let Some(n) = miss.more_gpus {
+        let gpu = scenario
+            .cluster
+            .nodes
+            .first()
+            .map_or("GPU", |node| scenario.cluster.gpu_types[node.gpu_type_ix].name.as_str());
+        ways.push(format!("add {n} {gpu}"));
+    }
+    if !ways.is_empty() {
+        writeln!(out, "  help: {}", ways.join(", or "))?;
+    }
+    Ok(())
+}
