@@ -9,6 +9,7 @@ pub mod fingerprint;
 pub mod plan;
 pub mod profile;
 pub mod quality;
+pub mod report;
 pub mod scenario;
 pub mod setup;
 pub mod sketch;
