@@ -98,7 +98,7 @@ fn entries<T>(
 ) -> BTreeMap<String, T> {
     let document = Document::new(Path::new(name), text.to_owned());
     let mut found = BTreeMap::new();
-    let mut root = document.root();
+    let mut root = document.root().expect("a test reads the whole shipped catalogue");
     for value in root.take(key).and_then(Value::list).unwrap_or_default() {
         let entry = value.table().and_then(|table| read(table, &found));
         let (name, entry) = entry.expect("a test reads the whole shipped catalogue");

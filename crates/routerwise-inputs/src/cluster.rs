@@ -31,7 +31,7 @@ struct NodeEntry {
 
 /// Reads the cluster; `None` when anything in it is wrong.
 pub(crate) fn read(document: &Document, catalogue: &Catalogue) -> Option<Cluster> {
-    let mut root = document.root();
+    let mut root = document.root()?;
     let usable = root.or_default("usable-memory", &defaults::USABLE_MEMORY, |value| {
         value.quantity(&SHARE)
     });

@@ -45,7 +45,7 @@ struct Entry {
 /// Reads the models; `None` when anything in them is wrong. Without a cluster (because its file is wrong) what depends on the
 /// GPUs is not checked.
 pub(crate) fn read(document: &Document, catalogue: &Catalogue, cluster: Option<&Cluster>) -> Option<Models> {
-    let mut root = document.root();
+    let mut root = document.root()?;
     let drop_null_rows = root.or_default("drop-null-rows", &defaults::DROP_NULL_ROWS, Value::boolean);
     let mut found = Models {
         models: Vec::new(),

@@ -3,15 +3,15 @@
 mod conditions;
 mod shape;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use routerwise_types::Scenario;
 use routerwise_types::catalogue::Model;
 use routerwise_types::cluster::Cluster;
-use routerwise_types::profile::{PROFILE_SCHEMA, Profile, ProfileKey, ProfileSet};
+use routerwise_types::profile::{Conditions, PROFILE_SCHEMA, Profile, ProfileKey, ProfileSet};
 use routerwise_types::workload::Workload;
-use routerwise_types::{GpuShare, Scenario};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,11 +19,36 @@ use crate::file::{self, Wrong};
 use crate::problem::{Problem, Problems};
 use crate::text::quoted;
 
-/// What profiles are checked against.
+/// What profiles are checked against: the names that the scenario has, and for each pair of them the conditions.
 pub(crate) struct Against<'a> {
-    pub(crate) cluster: &'a Cluster,
-    pub(crate) models: &'a [Model],
-    pub(crate) workload: &'a Workload,
+    models: Vec<&'a str>,
+    gpu_types: Vec<&'a str>,
+    /// By model and GPU type.
+    expected: BTreeMap<&'a str, BTreeMap<&'a str, Conditions>>,
+}
+
+impl<'a> Against<'a> {
+    pub(crate) fn new(cluster: &'a Cluster, models: &'a [Model], workload: &'a Workload) -> Self {
+        let mut expected: BTreeMap<&str, BTreeMap<&str, Conditions>> = BTreeMap::new();
+        for (gpu_type_ix, gpu) in cluster.gpu_types.iter().enumerate() {
+            let Some(interconnect) = cluster.interconnect_of(gpu_type_ix) else {
+                continue;
+            };
+            for model in models {
+                let conditions = Conditions::expected(model, workload, interconnect);
+                expected.entry(&model.name).or_default().insert(&gpu.name, conditions);
+            }
+        }
+        Self {
+            models: models.iter().map(|model| model.name.as_str()).collect(),
+            gpu_types: cluster.gpu_types.iter().map(|gpu| gpu.name.as_str()).collect(),
+            expected,
+        }
+    }
+
+    fn expected(&self, key: &ProfileKey) -> Option<&Conditions> {
+        self.expected.get(key.model.as_str())?.get(key.gpu_type.as_str())
+    }
 }
 
 /// What was found in the folder.
@@ -43,7 +68,7 @@ pub(crate) fn read(folder: &Path, against: &Against<'_>) -> Read {
             return read;
         }
     };
-    let mut seen: BTreeMap<String, PathBuf> = BTreeMap::new();
+    let mut seen: BTreeMap<_, PathBuf> = BTreeMap::new();
     for path in files {
         match parse(&path) {
             Err(wrong) => read.problems.push(wrong.at(&path)),
@@ -51,9 +76,10 @@ pub(crate) fn read(folder: &Path, against: &Against<'_>) -> Read {
                 let mut findings = Findings::new(&path);
                 for profile in profiles {
                     check(&profile, against, &mut findings);
-                    if let Some(other) = seen.insert(name(&profile.key), path.clone()) {
+                    if let Some(other) = seen.insert(identity(&profile.key), path.clone()) {
                         let help = format!("keep one of them; the other is in {}", other.display());
-                        findings.error(&profile.key, "are there twice".into(), help);
+                        let what = "there are two profiles of this configuration";
+                        findings.error(&profile.key, what.into(), help);
                     }
                     read.profiles.push(profile);
                 }
@@ -61,19 +87,8 @@ pub(crate) fn read(folder: &Path, against: &Against<'_>) -> Read {
             }
         }
     }
-    let known = |key: &ProfileKey| against.knows_model(&key.model) && against.knows_gpu(&key.gpu_type);
-    read.profiles.retain(|profile| known(&profile.key));
+    read.profiles.retain(|profile| against.expected(&profile.key).is_some());
     read
-}
-
-impl Against<'_> {
-    fn knows_model(&self, name: &str) -> bool {
-        self.models.iter().any(|model| model.name == name)
-    }
-
-    fn knows_gpu(&self, name: &str) -> bool {
-        self.cluster.gpu_types.iter().any(|gpu| gpu.name == name)
-    }
 }
 
 fn json_files(folder: &Path) -> Result<Vec<PathBuf>, Wrong> {
@@ -124,24 +139,23 @@ fn parse(path: &Path) -> Result<Vec<Profile>, Wrong> {
 fn check(profile: &Profile, against: &Against<'_>, findings: &mut Findings<'_>) {
     let key = &profile.key;
     shape::check(profile, findings);
-    let model = against.models.iter().find(|model| model.name == key.model);
-    if model.is_none() {
-        let known = quoted(against.models.iter().map(|model| &model.name));
-        let what = format!("are of the model `{}`, which the scenario does not have", key.model);
-        findings.warning(key, what, format!("they are left out; models are {known}"));
+    if !against.models.contains(&key.model.as_str()) {
+        let what = format!("the scenario has no model `{}`, so this is left out", key.model);
+        findings.warning(key, what, format!("models are {}", quoted(&against.models)));
     }
-    if !against.knows_gpu(&key.gpu_type) {
-        let known = quoted(against.cluster.gpu_types.iter().map(|gpu| &gpu.name));
-        let what = format!(
-            "are of the GPU type `{}`, which the scenario does not have",
-            key.gpu_type
-        );
-        findings.warning(key, what, format!("they are left out; GPU types are {known}"));
-        return;
+    if !against.gpu_types.contains(&key.gpu_type.as_str()) {
+        let what = format!("the scenario has no GPU type `{}`, so this is left out", key.gpu_type);
+        findings.warning(key, what, format!("GPU types are {}", quoted(&against.gpu_types)));
     }
-    if let Some(model) = model {
-        conditions::check(profile, model, against, findings);
+    if let Some(now) = against.expected(key) {
+        conditions::check(profile, now, findings);
     }
+}
+
+/// What makes two keys the same. Shares are rounded to hundredths of a per cent on reading, so equal ones have equal bits.
+fn identity(key: &ProfileKey) -> (String, String, u32, u64) {
+    let share = key.share.value().to_bits();
+    (key.model.clone(), key.gpu_type.clone(), key.tensor_parallel, share)
 }
 
 /// `` `llama-8b` tp=1 share=50 % on `a100-80gb-sxm` ``.
@@ -173,7 +187,6 @@ impl<'a> Findings<'a> {
         }
     }
 
-    /// `what` completes "profiles of this file …".
     pub(crate) fn error(&mut self, key: &ProfileKey, what: String, help: String) {
         self.note(key, what, help, Weight::Error);
     }
@@ -190,11 +203,11 @@ impl<'a> Findings<'a> {
     fn problems(self) -> impl Iterator<Item = Problem> {
         let path = self.path;
         self.found.into_iter().map(move |(what, (help, weight, names))| {
-            let count = match names.len() {
-                1 => "1 profile".to_owned(),
-                n => format!("{n} profiles"),
+            let more = match names.len() {
+                1 => String::new(),
+                n => format!(" and {} more", n - 1),
             };
-            let problem = Problem::new(path, format!("{count} {what}; the first is {}", names[0])).help(help);
+            let problem = Problem::new(path, format!("{}{more}: {what}", names[0])).help(help);
             match weight {
                 Weight::Error => problem,
                 Weight::Warning => problem.warning(),
@@ -240,15 +253,7 @@ pub fn possible_keys(cluster: &Cluster, model: &Model) -> Vec<ProfileKey> {
 /// Says for each model how many of its configurations have a profile.
 #[must_use]
 pub fn coverage(scenario: &Scenario) -> Vec<Coverage> {
-    let key = |key: &ProfileKey| {
-        (
-            key.model.clone(),
-            key.gpu_type.clone(),
-            key.tensor_parallel,
-            share_bits(key.share),
-        )
-    };
-    let profiled: std::collections::BTreeSet<_> = scenario.profiles.iter().map(|profile| key(&profile.key)).collect();
+    let profiled: BTreeSet<_> = scenario.profiles.iter().map(|profile| identity(&profile.key)).collect();
     scenario
         .models
         .iter()
@@ -257,15 +262,13 @@ pub fn coverage(scenario: &Scenario) -> Vec<Coverage> {
             Coverage {
                 model: model.name.clone(),
                 n_configurations: keys.len(),
-                n_profiled: keys.iter().filter(|possible| profiled.contains(&key(possible))).count(),
+                n_profiled: keys
+                    .iter()
+                    .filter(|possible| profiled.contains(&identity(possible)))
+                    .count(),
             }
         })
         .collect()
-}
-
-/// Shares are equal when written alike: they are rounded to hundredths of a per cent on reading.
-fn share_bits(share: GpuShare) -> u64 {
-    share.value().to_bits()
 }
 
 /// What a plan needs beyond a valid scenario: at least one profile of every model.

@@ -84,11 +84,7 @@ pub fn load(paths: &Paths) -> Result<Loaded, Problems> {
     }
     let profiles = match (&cluster, &models, &workload) {
         (Some(cluster), Some(models), Some(workload)) => {
-            let against = profiles::Against {
-                cluster,
-                models: &models.models,
-                workload,
-            };
+            let against = profiles::Against::new(cluster, &models.models, workload);
             let read = profiles::read(&paths.profiles, &against);
             reading.problems.extend(read.problems);
             read.profiles

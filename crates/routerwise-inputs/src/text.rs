@@ -53,8 +53,9 @@ impl Document {
         Problem::new(&self.path, message)
     }
 
-    /// The file's table; syntax errors, all of them, are noted.
-    pub(crate) fn root(&self) -> Table<'_> {
+    /// The file's table. Syntax errors are noted, all of them; with one there is no table, because what else would be found wrong
+    /// would only follow from it.
+    pub(crate) fn root(&self) -> Option<Table<'_>> {
         let (table, errors) = DeTable::parse_recoverable(self.text.inner());
         for error in errors {
             let problem = self
@@ -62,13 +63,13 @@ impl Document {
                 .help("strings stand in quotes, tables in [brackets], lists of tables in [[double brackets]]");
             self.note(error.span().unwrap_or(0..0), "here", problem);
         }
-        Table {
+        (!self.has_errors()).then(|| Table {
             document: self,
             what: "file".into(),
             key_span: 0..0,
             entries: table.into_inner(),
             known: Vec::new(),
-        }
+        })
     }
 
     /// What was found: problems in the order of the file, and defaults in force.

@@ -34,7 +34,7 @@ struct TraceEntry {
 
 /// Reads the workload; `None` when anything in it is wrong. A trace's path is relative to the file.
 pub(crate) fn read(document: &Document) -> Option<Workload> {
-    let mut root = document.root();
+    let mut root = document.root()?;
     let rate = root.optional("rate", |value| value.quantity(&RATE));
     let arrivals = arrivals(&mut root);
     let trace_key = root.take("trace");
@@ -104,7 +104,7 @@ fn trace_entry(document: &Document, mut table: Table<'_>) -> Option<TraceEntry> 
     let trace = trace?;
     if trace.n_raised > 0 {
         let message = format!(
-            "{} requests of the trace have no prompt or no answer tokens",
+            "requests of the trace without prompt or answer tokens: {}",
             trace.n_raised
         );
         let problem = document
@@ -169,7 +169,7 @@ fn pair(value: Value<'_>) -> Option<Lengths> {
             output: (*output)?,
         }),
         _ => span_keeper.refuse(
-            format!("a length has {} numbers", numbers.len()),
+            format!("a length is a pair of numbers, found is a list of {}", numbers.len()),
             "write two: `[prompt tokens, answer tokens]`",
         ),
     }

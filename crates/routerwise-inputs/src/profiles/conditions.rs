@@ -1,31 +1,24 @@
 //! Whether a profile was taken under the conditions that the scenario has now.
 
-use routerwise_types::catalogue::Model;
 use routerwise_types::profile::{Conditions, Profile};
 use routerwise_types::workload::Arrivals;
 
-use super::{Against, Findings};
+use super::Findings;
 use crate::cluster::spelled;
 
-/// Notes each condition that differs.
-pub(super) fn check(profile: &Profile, model: &Model, against: &Against<'_>, findings: &mut Findings<'_>) {
-    let gpus = &against.cluster.gpu_types;
-    let gpu_type_ix = gpus.iter().position(|gpu| gpu.name == profile.key.gpu_type);
-    let Some(interconnect) = gpu_type_ix.and_then(|ix| against.cluster.interconnect_of(ix)) else {
-        return;
-    };
-    let now = Conditions::expected(model, against.workload, interconnect);
+/// Notes each condition that differs from those of the scenario.
+pub(super) fn check(profile: &Profile, now: &Conditions, findings: &mut Findings<'_>) {
     let linked = profile.key.tensor_parallel > 1;
-    for difference in differences(&profile.conditions, &now, linked) {
+    for difference in differences(&profile.conditions, now, linked) {
         findings.error(
             &profile.key,
-            format!("of `{}` were taken {difference}", model.name),
+            format!("taken {difference}"),
             "profile again: `routerwise profile --simulate <scenario>`".into(),
         );
     }
 }
 
-/// Completes "was taken …" for every condition that differs. Links matter only between GPUs.
+/// Completes "taken …" for every condition that differs. Links matter only between GPUs.
 fn differences(then: &Conditions, now: &Conditions, linked: bool) -> Vec<String> {
     let mut found = Vec::new();
     if then.engine != now.engine {
@@ -66,7 +59,7 @@ fn differences(then: &Conditions, now: &Conditions, linked: bool) -> Vec<String>
 }
 
 /// `poisson`, `gamma (cv 1.5)`, `constant`.
-pub(crate) fn arrivals(arrivals: Arrivals) -> String {
+fn arrivals(arrivals: Arrivals) -> String {
     match arrivals {
         Arrivals::Poisson => "poisson".into(),
         Arrivals::Gamma { cv } => format!("gamma (cv {cv:.2})"),

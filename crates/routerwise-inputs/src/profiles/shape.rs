@@ -14,34 +14,34 @@ pub(super) fn check(profile: &Profile, findings: &mut Findings<'_>) {
     let key = &profile.key;
     let mut error = |what: &str| findings.error(key, what.to_owned(), PROFILE_AGAIN.to_owned());
     let Some(last) = profile.points.last() else {
-        error("have no load points");
+        error("no load points");
         return;
     };
     if profile.points.windows(2).any(|pair| pair[1].offered <= pair[0].offered) {
-        error("have load points that do not rise by offered rate");
+        error("load points do not rise by offered rate");
     }
     if profile.points.iter().any(|point| point.offered.value() <= 0.0) {
-        error("have a load point without load");
+        error("a load point without load");
     }
     if profile.points.iter().any(|point| point.n_requests == 0) {
-        error("have a load point without requests");
+        error("a load point without requests");
     }
     if profile.capacity < last.offered {
-        error("have a capacity below their last load point");
+        error("the capacity lies below the last load point");
     }
     if profile.points.iter().any(|point| {
         METRICS
             .iter()
             .any(|metric| !point.stat(*metric).sketch.is_well_formed())
     }) {
-        error("have a malformed sketch");
+        error("a malformed sketch");
     }
     for metric in METRICS {
         let stats: Vec<&LatencyStat> = profile.points.iter().map(|point| point.stat(metric)).collect();
         if stats.windows(2).any(|pair| clearly_falls(pair[0], pair[1])) {
             findings.warning(
                 key,
-                format!("have a mean {metric} that goes down as load goes up"),
+                format!("the mean {metric} goes down as load goes up"),
                 "the curve is made to rise by isotonic regression; if it falls by much, profile again with more requests".into(),
             );
         }
