@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::path::Path;
 
-use routerwise_inputs::Loaded;
 use routerwise_inputs::cluster::spelled;
 use routerwise_inputs::report::{Report, Summary};
+use routerwise_inputs::{Loaded, Problem};
 use routerwise_types::workload::{Arrivals, Objective};
 
 use crate::cli::{Format, ScenarioArgs};
@@ -32,7 +33,9 @@ Examples:
 Every problem of every file is reported at once; exit code 2 says that there is one.";
 
 pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
-    let loaded = args.scenario.load()?;
+    let mut loaded = args.scenario.load()?;
+    let unknown = unknown_engines(&loaded, &args.scenario.paths().models);
+    loaded.warnings.extend(unknown);
     let report = Report::of(&loaded);
     match args.format {
         Format::Table => print(&report, loaded, out)?,
@@ -42,6 +45,23 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
         }
     }
     Ok(Answer::Yes)
+}
+
+/// Engines whose host overhead nobody has fitted: such models can be measured and planned, but not simulated.
+fn unknown_engines(loaded: &Loaded, file: &Path) -> Vec<Problem> {
+    let models = loaded.scenario.models.iter();
+    models
+        .filter(|model| routerwise_simulate::constants::for_engine(&model.engine.name).is_none())
+        .map(|model| {
+            let found = format!(
+                "the engine model does not know `{}`, the engine of `{}`",
+                model.engine.name, model.name
+            );
+            Problem::new(file, found)
+                .help("measure its profiles, or choose an engine that can be simulated")
+                .warning()
+        })
+        .collect()
 }
 
 fn print(report: &Report, loaded: Loaded, out: &mut dyn Write) -> Result<(), Failure> {
@@ -204,7 +224,7 @@ fn workload(report: &Report, out: &mut dyn Write) -> Result<(), Failure> {
         row("answer", &workload.output_tokens),
     ];
     writeln!(out, "{}", table(["tokens", "mean", "p50", "p95", "max"], "lrrrr", rows))?;
-    writeln!(out, " from {} pairs of lengths", workload.n_lengths)?;
+    writeln!(out, " pairs of lengths kept: {}", workload.n_lengths)?;
     for slo in &workload.slos {
         writeln!(out, " objective to meet: {slo}")?;
     }
