@@ -1,8 +1,8 @@
-//! From a searched setup to a plan: prices that realise the fractions, what to expect of them, and the certificate.
+//! From a settled setup to a plan: what runs where, what to expect of it, and the certificate.
 
 use routerwise_types::Fingerprint;
 use routerwise_types::plan::{
-    Certificate, DualPoint, PLAN_SCHEMA, Plan, PlannedLatency, PlannedModel, Prediction, Routing, SloValue,
+    Certificate, DualPoint, PLAN_SCHEMA, Plan, PlannedLatency, PlannedModel, Prediction, SloValue,
 };
 use routerwise_types::profile::Profile;
 use routerwise_types::scenario::Scenario;
@@ -11,117 +11,9 @@ use routerwise_types::units::{Bytes, Fraction, Price, Score, Seconds};
 use routerwise_types::workload::{Metric, Scope, Statistic};
 
 use crate::curve::{LatencyCurve, Reading};
-use crate::prices::{Dual, Routes, Until};
 use crate::problem::Problem;
-use crate::search::{Found, Incumbent, mixture_of, solve_candidates};
-use crate::ties::{Realised, TIE_TOLERANCES, realise, splits};
-
-/// Prices that do in fact, prompt by prompt, what the solution does in the mean.
-#[derive(Clone, Debug)]
-pub(crate) struct Policy {
-    pub(crate) dual: Dual,
-    pub(crate) routing: Routing,
-    pub(crate) realised: Realised,
-}
-
-const ATTEMPTS: i32 = 12;
-/// Slack for rounding between the master's arithmetic and the plan's.
-const ROUNDING: f64 = 1e-7;
-
-/// Quality that is not worth a wider tie tolerance.
-const NEGLIGIBLE: f64 = 1e-6;
-
-/// Solves the best setup to the end and splits its ties.
-///
-/// The routes of the solution disagree only on prompts that are tied or nearly so. A tie tolerance that gathers enough of them makes the
-/// plan do what the solution does; it costs at most that tolerance on those few prompts. Should that not do, the limit
-/// is tightened by what is missing and the setup solved again.
-pub(crate) fn settle(problem: &Problem, routes: &mut Routes, best: &Incumbent) -> Option<Policy> {
-    let on: Vec<bool> = flags(problem, best);
-    let mut ranges = best.ranges.clone();
-    let mut limit = 1.0 - ROUNDING;
-    let mut start = best.dual.clone();
-    for attempt in 0..ATTEMPTS {
-        let until = Until {
-            tolerance: 1e-7,
-            cut_off: f64::NEG_INFINITY,
-            max_evaluations: 2_000,
-        };
-        let solved = solve_candidates(problem, routes, &best.candidates, &ranges, limit, Some(&start), until);
-        let mixture = mixture_of(&solved)?;
-        let mut missing = f64::INFINITY;
-        let mut kept: Option<Policy> = None;
-        for tolerance in TIE_TOLERANCES {
-            let routing = splits(&problem.table, &solved.dual.prices, &on, mixture, routes, tolerance);
-            let realised = realise(&problem.table, &solved.dual.prices, &on, &routing);
-            let over = excess(problem, best, &realised.fractions);
-            let beyond = beyond_capacity(problem, best, &realised.fractions);
-            if over <= 0.0 && beyond.iter().all(|beyond| *beyond <= 0.0) {
-                let quality = realised.quality();
-                if kept.as_ref().is_none_or(|kept| kept.realised.quality() < quality) {
-                    let dual = solved.dual.clone();
-                    kept = Some(Policy {
-                        dual,
-                        routing,
-                        realised,
-                    });
-                }
-                if quality >= mixture.quality - NEGLIGIBLE {
-                    break;
-                }
-                continue;
-            }
-            missing = missing.min(over);
-            if tolerance >= TIE_TOLERANCES[TIE_TOLERANCES.len() - 1] {
-                for (range, beyond) in ranges.iter_mut().zip(beyond).filter(|(_, beyond)| *beyond > 0.0) {
-                    range.high -= 1.5 * beyond;
-                    range.low = range.low.min(range.high);
-                }
-            }
-        }
-        if kept.is_some() {
-            return kept;
-        }
-        limit -= (1.5 * missing).max(ROUNDING) * f64::powi(2.0, attempt);
-        start = solved.dual;
-    }
-    None
-}
-
-/// How far each fraction lies beyond what its configuration can take.
-fn beyond_capacity(problem: &Problem, best: &Incumbent, fractions: &[f64]) -> Vec<f64> {
-    fractions
-        .iter()
-        .enumerate()
-        .map(|(model, w)| w - problem.models[model].candidates[best.candidates[model]].flow.cap() - ROUNDING)
-        .collect()
-}
-
-fn flags(problem: &Problem, best: &Incumbent) -> Vec<bool> {
-    best.candidates
-        .iter()
-        .enumerate()
-        .map(|(model, candidate)| problem.models[model].candidates[*candidate].configuration.is_some())
-        .collect()
-}
-
-/// Largest `Σ φ − 1` over the rows.
-fn excess(problem: &Problem, best: &Incumbent, fractions: &[f64]) -> f64 {
-    (0..problem.rows.len())
-        .map(|row| row_sum(problem, best, fractions, row) - 1.0)
-        .fold(f64::NEG_INFINITY, f64::max)
-}
-
-fn row_sum(problem: &Problem, best: &Incumbent, fractions: &[f64], row: usize) -> f64 {
-    fractions
-        .iter()
-        .enumerate()
-        .map(|(model, w)| {
-            let flow = &problem.models[model].candidates[best.candidates[model]].flow;
-            flow.at(row, w.min(flow.cap()))
-        })
-        .sum()
-}
+use crate::search::{Found, Incumbent};
+use crate::settle::{Policy, row_sum};
 
 /// Writes the plan down.
 pub(crate) fn assemble(

@@ -53,6 +53,9 @@ pub struct NearMiss {
     pub more_gpus: Option<usize>,
 }
 
+/// An objective with more slack than this, relative, does not bind.
+const TIGHT: f64 = 2e-3;
+
 /// What keeps a plan from being better.
 #[must_use]
 pub fn binding(plan: &Plan) -> Vec<Binding> {
@@ -61,7 +64,7 @@ pub fn binding(plan: &Plan) -> Vec<Binding> {
         .slo_values
         .iter()
         .enumerate()
-        .filter(|(_, slo)| slo.price * slo.limit > 1e-7)
+        .filter(|(_, slo)| slo.value >= slo.limit * (1.0 - TIGHT) && slo.price * slo.limit > 1e-7)
         .map(|(slo_ix, slo)| Binding::Slo {
             slo_ix,
             per_percent: slo.price * slo.limit * 0.01,

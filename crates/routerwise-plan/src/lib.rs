@@ -5,7 +5,7 @@
 //! - [`prices`]: dual prices of fixed resources; [`prices::kernel`] is the hot loop
 //! - [`packing`]: shards onto GPUs, with proof when they do not fit
 //! - `search`: best-first branch and bound over setups
-//! - [`ties`], `assemble`: from prices to a plan that does what it says
+//! - `settle`, [`ties`], `assemble`: from prices to a plan that does what it says
 //! - [`explain`]: what binds, what would help; [`space`]: how many setups there are
 //! - [`check`]: an independent checker of a finished plan
 
@@ -18,6 +18,7 @@ pub mod packing;
 pub mod prices;
 pub mod problem;
 pub(crate) mod search;
+mod settle;
 pub mod space;
 pub mod ties;
 
@@ -85,6 +86,15 @@ pub fn plan(scenario: &Scenario, parent: Option<&Plan>) -> Result<Outcome, Unpla
 pub fn solve(scenario: &Scenario, problem: &Problem, parent: Option<&Plan>) -> Option<Plan> {
     let mut found = search(problem, Goal::Best);
     let best = found.best.clone()?;
-    let policy = assemble::settle(problem, &mut found.routes, &best)?;
+    let filled = settle::fill_up(problem, &best);
+    let policy = settle::settle(problem, &mut found.routes, &filled)
+        .filter(|policy| policy.realised.quality() >= best.quality - problem.tolerance * 0.1);
+    let (best, policy) = match policy {
+        Some(policy) => (filled, policy),
+        None => {
+            let policy = settle::settle(problem, &mut found.routes, &best)?;
+            (best, policy)
+        }
+    };
     Some(assemble::assemble(scenario, problem, &found, &best, &policy, parent))
 }

@@ -57,6 +57,8 @@ pub(crate) struct Inner<'a> {
     pub(crate) n_rows: usize,
     /// Right-hand side of every row; 1 but for a deliberately tightened solve.
     pub(crate) limit: f64,
+    /// Quality that a whole limit left unused is worth: breaks ties between equally good routings in favour of low latency.
+    pub(crate) slack_reward: f64,
     /// With a budget, the least part of it that must be used; its share units must sum to at most 1.
     pub(crate) least_units: Option<f64>,
 }
@@ -169,6 +171,10 @@ impl<'a> State<'a> {
             row_prices: vec![0.0; inner.n_rows],
             unit_price: 0.0,
         });
+        let mut best = best;
+        best.row_prices
+            .iter_mut()
+            .for_each(|price| *price = price.max(inner.slack_reward));
         Self {
             table,
             inner,
@@ -265,11 +271,11 @@ impl<'a> State<'a> {
         }
         for (row, sum) in used.into_iter().enumerate() {
             let row = self.first_slo_row() + row;
-            basis.push(self.at_most(row, sum <= self.inner.limit));
+            basis.push(self.at_most(row, self.inner.slack_reward, sum <= self.inner.limit));
         }
         if let Some(least) = self.inner.least_units {
             let row = self.first_unit_row();
-            basis.push(self.at_most(row, units <= 1.0));
+            basis.push(self.at_most(row, 0.0, units <= 1.0));
             let surplus = self.add(Column::Slack, 0.0, vec![(row + 1, -1.0)]);
             let missing = self.add(Column::Violation, -10.0 * self.penalty, vec![(row + 1, 1.0)]);
             basis.push(if units >= least { surplus } else { missing });
@@ -278,8 +284,8 @@ impl<'a> State<'a> {
     }
 
     /// Slack and violation of a `≤` row; returns the one that is basic.
-    fn at_most(&mut self, row: usize, holds: bool) -> usize {
-        let slack = self.add(Column::Slack, 0.0, vec![(row, 1.0)]);
+    fn at_most(&mut self, row: usize, reward: f64, holds: bool) -> usize {
+        let slack = self.add(Column::Slack, reward, vec![(row, 1.0)]);
         let violation = self.add(Column::Violation, -10.0 * self.penalty, vec![(row, -1.0)]);
         if holds { slack } else { violation }
     }

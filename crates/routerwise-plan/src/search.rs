@@ -17,7 +17,7 @@ use routerwise_types::setup::Placement;
 
 use crate::flow::Interval;
 use crate::packing::{Demand, Packing, pack};
-use crate::prices::{Dual, Ending, Inner, Mixture, Offering, Routes, Solved, Until, solve};
+use crate::prices::{Dual, Ending, Inner, Offering, Routes, Solved, Until, solve};
 use crate::problem::Problem;
 use bound::PricePoint;
 
@@ -49,6 +49,8 @@ pub(crate) struct Incumbent {
     pub(crate) ranges: Vec<Interval>,
     pub(crate) placement: Placement,
     pub(crate) quality: f64,
+    /// Fraction of prompts per model.
+    pub(crate) fractions: Vec<f64>,
     pub(crate) dual: Dual,
 }
 
@@ -167,6 +169,7 @@ impl<'a> Search<'a> {
             offerings,
             n_rows: problem.rows.len(),
             limit: 1.0,
+            slack_reward: 0.0,
             least_units: Some(f64::from(problem.least_units) / all),
         };
         let until = Until {
@@ -328,7 +331,7 @@ impl<'a> Search<'a> {
             cut_off: self.cut_off(),
             max_evaluations: MAX_EVALUATIONS_PER_SOLVE,
         };
-        let solved = self.solve_setup(&candidates, &ranges, 1.0, until);
+        let solved = self.solve_setup(&candidates, &ranges, until);
         self.counts.solved += 1;
         self.learn(&solved.dual);
         let mut node = node;
@@ -358,6 +361,7 @@ impl<'a> Search<'a> {
                     ranges: split.ranges.clone(),
                     placement: split.placement.clone(),
                     quality: mixture.quality,
+                    fractions: mixture.fractions.clone(),
                     dual: solved.dual.clone(),
                 });
             }
@@ -407,7 +411,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn solve_setup(&mut self, candidates: &[usize], ranges: &[Interval], limit: f64, until: Until) -> Solved {
+    fn solve_setup(&mut self, candidates: &[usize], ranges: &[Interval], until: Until) -> Solved {
         let start = self.duals.iter().zip(&self.pool).min_by(|(_, a), (_, b)| {
             let choice: Vec<u16> = self
                 .order
@@ -423,7 +427,7 @@ impl<'a> Search<'a> {
             &mut self.routes,
             candidates,
             ranges,
-            limit,
+            Tightening::NONE,
             start.as_ref(),
             until,
         )
@@ -442,13 +446,29 @@ impl<'a> Search<'a> {
     }
 }
 
+/// How a solve differs from the problem as stated.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tightening {
+    /// Right-hand side of every row instead of 1.
+    pub(crate) limit: f64,
+    /// See [`Inner::slack_reward`].
+    pub(crate) slack_reward: f64,
+}
+
+impl Tightening {
+    pub(crate) const NONE: Self = Self {
+        limit: 1.0,
+        slack_reward: 0.0,
+    };
+}
+
 /// Solves the inner problem of one setup.
 pub(crate) fn solve_candidates(
     problem: &Problem,
     routes: &mut Routes,
     candidates: &[usize],
     ranges: &[Interval],
-    limit: f64,
+    tightening: Tightening,
     start: Option<&Dual>,
     until: Until,
 ) -> Solved {
@@ -468,7 +488,8 @@ pub(crate) fn solve_candidates(
     let inner = Inner {
         offerings,
         n_rows: problem.rows.len(),
-        limit,
+        limit: tightening.limit,
+        slack_reward: tightening.slack_reward,
         least_units: None,
     };
     solve(&problem.table, routes, &inner, start, until)
@@ -498,9 +519,4 @@ pub(crate) fn pack_setup(problem: &Problem, candidates: &[usize]) -> Packing {
         problem.models.len(),
         MAX_PACKING_STEPS,
     )
-}
-
-/// The mixture of a solved setup, for realising it.
-pub(crate) fn mixture_of(solved: &Solved) -> Option<&Mixture> {
-    solved.mixture.as_ref().filter(|mixture| mixture.excess <= FEASIBILITY)
 }

@@ -1,0 +1,186 @@
+//! The best setup, finished: idle shares given away, prices found that do prompt by prompt what the solution does in the mean.
+
+use routerwise_types::plan::Routing;
+
+use crate::packing::Packing;
+use crate::prices::{Dual, Routes, Until};
+use crate::problem::{Candidate, Problem};
+use crate::search::{Incumbent, Tightening, pack_setup, solve_candidates};
+use crate::ties::{Realised, TIE_TOLERANCES, realise, splits};
+
+/// Prices that do in fact, prompt by prompt, what the solution does in the mean.
+#[derive(Clone, Debug)]
+pub(crate) struct Policy {
+    pub(crate) dual: Dual,
+    pub(crate) routing: Routing,
+    pub(crate) realised: Realised,
+}
+
+/// Quality per unused limit, relative to the tolerance: equally good routings are told apart by latency.
+const SLACK_REWARD: f64 = 0.1;
+const ATTEMPTS: i32 = 12;
+/// Slack for rounding between the master's arithmetic and the plan's.
+const ROUNDING: f64 = 1e-7;
+
+/// Quality that is not worth a wider tie tolerance.
+const NEGLIGIBLE: f64 = 1e-6;
+
+/// Solves the best setup to the end and splits its ties.
+///
+/// The routes of the solution disagree only on prompts that are tied or nearly so. A tie tolerance that gathers enough of them makes the
+/// plan do what the solution does; it costs at most that tolerance on those few prompts. Should that not do, the limit
+/// is tightened by what is missing and the setup solved again.
+pub(crate) fn settle(problem: &Problem, routes: &mut Routes, best: &Incumbent) -> Option<Policy> {
+    let on: Vec<bool> = flags(problem, best);
+    let mut ranges = best.ranges.clone();
+    let mut limit = 1.0 - ROUNDING;
+    let mut start = best.dual.clone();
+    for attempt in 0..ATTEMPTS {
+        let until = Until {
+            tolerance: 1e-7,
+            cut_off: f64::NEG_INFINITY,
+            max_evaluations: 2_000,
+        };
+        let tightening = Tightening {
+            limit,
+            slack_reward: SLACK_REWARD * problem.tolerance,
+        };
+        let solved = solve_candidates(
+            problem,
+            routes,
+            &best.candidates,
+            &ranges,
+            tightening,
+            Some(&start),
+            until,
+        );
+        let mixture = solved.mixture.as_ref()?;
+        let mut missing = f64::INFINITY;
+        let mut kept: Option<Policy> = None;
+        for tolerance in TIE_TOLERANCES {
+            let routing = splits(&problem.table, &solved.dual.prices, &on, mixture, routes, tolerance);
+            let realised = realise(&problem.table, &solved.dual.prices, &on, &routing);
+            let over = excess(problem, best, &realised.fractions);
+            let beyond = beyond_capacity(problem, best, &realised.fractions);
+            if over <= 0.0 && beyond.iter().all(|beyond| *beyond <= 0.0) {
+                let quality = realised.quality();
+                if kept.as_ref().is_none_or(|kept| kept.realised.quality() < quality) {
+                    let dual = solved.dual.clone();
+                    kept = Some(Policy {
+                        dual,
+                        routing,
+                        realised,
+                    });
+                }
+                if quality >= mixture.quality - NEGLIGIBLE {
+                    break;
+                }
+                continue;
+            }
+            missing = missing.min(over);
+            if tolerance >= TIE_TOLERANCES[TIE_TOLERANCES.len() - 1] {
+                for (range, beyond) in ranges.iter_mut().zip(beyond).filter(|(_, beyond)| *beyond > 0.0) {
+                    range.high -= 1.5 * beyond;
+                    range.low = range.low.min(range.high);
+                }
+            }
+        }
+        if kept.is_some() {
+            return kept;
+        }
+        limit -= (1.5 * missing).max(ROUNDING) * f64::powi(2.0, attempt);
+        start = solved.dual;
+    }
+    None
+}
+
+/// How far each fraction lies beyond what its configuration can take.
+fn beyond_capacity(problem: &Problem, best: &Incumbent, fractions: &[f64]) -> Vec<f64> {
+    fractions
+        .iter()
+        .enumerate()
+        .map(|(model, w)| w - problem.models[model].candidates[best.candidates[model]].flow.cap() - ROUNDING)
+        .collect()
+}
+
+fn flags(problem: &Problem, best: &Incumbent) -> Vec<bool> {
+    best.candidates
+        .iter()
+        .enumerate()
+        .map(|(model, candidate)| problem.models[model].candidates[*candidate].configuration.is_some())
+        .collect()
+}
+
+/// Largest `Σ φ − 1` over the rows.
+fn excess(problem: &Problem, best: &Incumbent, fractions: &[f64]) -> f64 {
+    (0..problem.rows.len())
+        .map(|row| row_sum(problem, best, fractions, row) - 1.0)
+        .fold(f64::NEG_INFINITY, f64::max)
+}
+
+pub(crate) fn row_sum(problem: &Problem, best: &Incumbent, fractions: &[f64], row: usize) -> f64 {
+    fractions
+        .iter()
+        .enumerate()
+        .map(|(model, w)| {
+            let flow = &problem.models[model].candidates[best.candidates[model]].flow;
+            flow.at(row, w.min(flow.cap()))
+        })
+        .sum()
+}
+
+/// Gives idle shares to the running models, each time the next larger share that lowers latency most at the fractions found.
+/// Quality cannot suffer: the routing found stays possible.
+pub(crate) fn fill_up(problem: &Problem, best: &Incumbent) -> Incumbent {
+    let mut filled = best.clone();
+    loop {
+        let mut upgrades: Vec<(f64, usize, usize)> = Vec::new();
+        for model in 0..problem.models.len() {
+            if let Some((gain, candidate)) = upgrade(problem, &filled, model) {
+                upgrades.push((gain, model, candidate));
+            }
+        }
+        upgrades.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let fitting = upgrades.into_iter().find_map(|(_, model, candidate)| {
+            let mut candidates = filled.candidates.clone();
+            candidates[model] = candidate;
+            match pack_setup(problem, &candidates) {
+                Packing::Placed(placement) => Some((candidates, placement)),
+                Packing::Impossible | Packing::Undecided => None,
+            }
+        });
+        let Some((candidates, placement)) = fitting else {
+            return filled;
+        };
+        filled.candidates = candidates;
+        filled.placement = placement;
+    }
+}
+
+/// The next larger share of a model's configuration, if it takes the same load at lower latency: gain and candidate.
+fn upgrade(problem: &Problem, best: &Incumbent, model: usize) -> Option<(f64, usize)> {
+    let candidates = &problem.models[model].candidates;
+    let now = &candidates[best.candidates[model]];
+    let configuration = now.configuration?;
+    let same_but_larger = |other: &Candidate| {
+        other.shard_units > now.shard_units
+            && other.configuration.is_some_and(|other| {
+                other.gpu_type_ix == configuration.gpu_type_ix
+                    && other.tensor_parallel == configuration.tensor_parallel
+                    && other.n_replicas == configuration.n_replicas
+            })
+    };
+    let (index, next) = candidates
+        .iter()
+        .enumerate()
+        .filter(|(_, other)| same_but_larger(other))
+        .min_by_key(|(_, other)| other.shard_units)?;
+    let w = best.fractions[model];
+    if next.flow.cap() < w {
+        return None;
+    }
+    let gain: f64 = (0..problem.rows.len())
+        .map(|row| now.flow.at(row, w) - next.flow.at(row, w))
+        .sum();
+    (gain > 0.0).then_some((gain, index))
+}
