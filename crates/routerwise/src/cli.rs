@@ -32,6 +32,7 @@ Exit codes: 0 done, 1 the answer is no, 2 the input is wrong, 3 the environment 
 pub(crate) enum Command {
     Plan(Box<cmd::plan::Args>),
     Explain(cmd::explain::Args),
+    Verify(cmd::verify::Args),
     Check(cmd::check::Args),
     Schema(cmd::schema::Args),
 }
@@ -41,6 +42,7 @@ impl Command {
         match self {
             Self::Plan(args) => cmd::plan::run(args, out),
             Self::Explain(args) => cmd::explain::run(args, out),
+            Self::Verify(args) => cmd::verify::run(args, out),
             Self::Check(args) => cmd::check::run(args, out),
             Self::Schema(args) => cmd::schema::run(args, out),
         }

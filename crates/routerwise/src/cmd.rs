@@ -4,3 +4,4 @@ pub(crate) mod check;
 pub(crate) mod explain;
 pub(crate) mod plan;
 pub(crate) mod schema;
+pub(crate) mod verify;
