@@ -4,6 +4,7 @@
 
 // One test binary, so that Parquet is linked once.
 mod cluster;
+mod damage;
 mod files;
 mod models;
 mod profiles;
@@ -90,6 +91,25 @@ fn the_tiny_scenario_is_right() {
     assert_eq!(loaded.scenario.scores.n_prompts(), 20);
     assert_eq!(loaded.scenario.models[1].tensor_parallel, [1, 2]);
     assert!(loaded.warnings.is_empty());
+}
+
+/// The examples of the reference, put together, are a scenario.
+#[test]
+fn the_reference_shows_right_files() {
+    let reference = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/inputs.md");
+    let text = fs::read_to_string(reference).unwrap();
+    let example = |heading: &str, language: &str| {
+        let (_, section) = text.split_once(&format!("\n## {heading}")).unwrap();
+        let (_, block) = section.split_once(&format!("```{language}\n")).unwrap();
+        block.split_once("```").unwrap().0.to_owned()
+    };
+    let folder = Folder::tiny()
+        .with("cluster.toml", example("cluster.toml", "toml"))
+        .with("models.toml", example("models.toml", "toml"))
+        .with("workload.toml", example("workload.toml", "toml"))
+        .with("scores.csv", example("scores.parquet", "csv"));
+    assert_eq!(folder.warnings(), "");
+    assert_eq!(folder.load().unwrap().scenario.cluster.n_gpus(), 14);
 }
 
 #[test]
