@@ -1,4 +1,11 @@
 //! Engine model and discrete-event simulation of LLM serving, in simulated time.
+//!
+//! - [`constants`]: how fast GPUs and engine builds are, fitted to public measurements
+//! - [`cost`]: the time of one iteration
+//! - [`arrivals`]: what arrives when
+//! - [`engine`]: one engine: batching, chunked prefill, paged KV cache
 
+pub mod arrivals;
 pub mod constants;
 pub mod cost;
+pub mod engine;
