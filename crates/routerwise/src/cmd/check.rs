@@ -26,9 +26,12 @@ pub(crate) struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
-  routerwise check scenarios/demo                          all values in force, and why the defaults are what they are
-  routerwise check scenarios/demo --workload peak.toml     the same GPUs and models under another workload
-  routerwise check scenarios/demo --format json | jq .models[].mean_score
+  # all values in force, and why the defaults are what they are
+  routerwise check scenarios/demo
+  # the same GPUs and models under another workload
+  routerwise check scenarios/demo --workload peak.toml
+  # one number for a script
+  routerwise check scenarios/demo --format json | jq .scores.oracle
 
 Every problem of every file is reported at once; exit code 2 says that there is one.";
 
