@@ -4,6 +4,7 @@
 //! holds only for small steps.
 
 use routerwise_types::plan::Plan;
+use routerwise_types::quality::Scores;
 use routerwise_types::scenario::Scenario;
 use routerwise_types::units::{Bytes, Fraction, RequestsPerSecond, Seconds};
 
@@ -119,6 +120,7 @@ pub fn what_would_help(scenario: &Scenario, plan: &Plan) -> Result<Vec<Worth>, U
 /// Finds what makes an infeasible scenario infeasible.
 #[must_use]
 pub fn near_miss(scenario: &Scenario) -> NearMiss {
+    let scenario = &without_scores(scenario);
     let mut miss = NearMiss::default();
     if feasible(&with_targets(scenario, 1000.0)) {
         miss.binding.push("the latency target".to_owned());
@@ -166,6 +168,25 @@ fn least(low: f64, high: f64, holds: impl Fn(f64) -> bool) -> f64 {
         }
     }
     high
+}
+
+/// Whether latency can be met does not depend on scores: one prompt that every model answers equally will do.
+fn without_scores(scenario: &Scenario) -> Scenario {
+    let n_models = scenario.models.len();
+    let scores = Scores {
+        models: scenario.scores.models.clone(),
+        prompts: scenario.scores.prompts.iter().take(1).cloned().collect(),
+        columns: vec![vec![0.0]; n_models],
+        output_tokens: vec![None; n_models],
+    };
+    Scenario {
+        cluster: scenario.cluster.clone(),
+        models: scenario.models.clone(),
+        workload: scenario.workload.clone(),
+        scores,
+        profiles: scenario.profiles.clone(),
+        fingerprints: scenario.fingerprints.clone(),
+    }
 }
 
 fn with_targets(scenario: &Scenario, factor: f64) -> Scenario {

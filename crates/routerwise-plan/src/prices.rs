@@ -131,6 +131,8 @@ pub(crate) fn solve(
 /// Penalty for not answering a prompt: raised until it no longer pays, so finite prices are never cut short.
 const FIRST_PENALTY: f64 = 4.0;
 const LAST_PENALTY: f64 = 1e7;
+/// Rounds of new offers before the next look at all prompts; what is missing then is found after it.
+const MAX_OFFER_ROUNDS: u32 = 60;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Column {
@@ -365,19 +367,21 @@ impl<'a> State<'a> {
     /// Re-solves the master, adding offers at its prices until none pays by more than `tolerance`: offers cost nanoseconds, routes
     /// a pass over all prompts.
     fn optimise_offers(&mut self, tolerance: f64) -> Result<MasterDuals, Stalled> {
+        let mut rounds = 0;
         loop {
             self.master.optimise()?;
             let duals = self.read_duals();
             let mut added = false;
             for model in 0..self.n_models() {
                 let (value, offering, fraction) = self.best_offer(model, &duals.dual);
-                let rounding = 1e-10 * (1.0 + value.abs());
+                let rounding = 1e-9 * (1.0 + value.abs());
                 if value > duals.offer_rents[model] + tolerance.max(rounding) {
                     self.add_offer(model, offering, fraction);
                     added = true;
                 }
             }
-            if !added || self.columns.len() > 20_000 {
+            rounds += 1;
+            if !added || rounds >= MAX_OFFER_ROUNDS {
                 return Ok(duals);
             }
         }

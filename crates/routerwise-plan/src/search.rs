@@ -174,7 +174,7 @@ impl<'a> Search<'a> {
         };
         let until = Until {
             tolerance: problem.tolerance * 2.0,
-            cut_off: f64::NEG_INFINITY,
+            cut_off: self.cut_off(),
             max_evaluations: MAX_EVALUATIONS_PER_SOLVE,
         };
         let solved = solve(&problem.table, &mut self.routes, &inner, None, until);
