@@ -89,6 +89,17 @@ impl UnitSchedule {
             })
     }
 
+    /// The same, and once more after that.
+    #[expect(clippy::cast_precision_loss, reason = "schedules have some thousand requests")]
+    pub fn twice_at_rate(&self, rate: RequestsPerSecond) -> impl Iterator<Item = Arrival> + Clone + '_ {
+        let span = Timestamp::from_seconds(self.len() as f64 / rate.value());
+        let again = self.at_rate(rate).map(move |arrival| Arrival {
+            at: Timestamp(arrival.at.0 + span.0),
+            ..arrival
+        });
+        self.at_rate(rate).chain(again)
+    }
+
     /// The requests in order, all at once: what an overload test plays.
     pub fn lengths(&self) -> &[Lengths] {
         &self.lengths
@@ -124,12 +135,17 @@ fn scale_to_unit_rate(times: &mut [f64]) {
     times.iter_mut().for_each(|time| *time *= scale);
 }
 
+/// Entries that are shuffled together at least. Dealt out two by two, a mix of two would never repeat itself three times and queues would
+/// come out too short.
+const SMALLEST_DECK: usize = 1_000;
+
 fn draw_lengths(mix: &[Lengths], n_requests: usize, random: &mut impl Rng) -> Vec<Lengths> {
     assert!(!mix.is_empty(), "a workload has lengths");
-    let mut drawn = Vec::with_capacity(n_requests + mix.len());
+    let deck = mix.repeat(SMALLEST_DECK.div_ceil(mix.len()));
+    let mut drawn = Vec::with_capacity(n_requests + deck.len());
     while drawn.len() < n_requests {
         let from = drawn.len();
-        drawn.extend_from_slice(mix);
+        drawn.extend_from_slice(&deck);
         drawn[from..].shuffle(random);
     }
     drawn.truncate(n_requests);

@@ -4,8 +4,14 @@
 //! - [`cost`]: the time of one iteration
 //! - [`arrivals`]: what arrives when
 //! - [`engine`]: one engine: batching, chunked prefill, paged KV cache
+//! - [`load`]: one engine under one load
+//! - [`sweep`]: the profile of a configuration
+//! - [`world`]: a whole plan: arrivals, router and engines on one clock
 
 pub mod arrivals;
 pub mod constants;
 pub mod cost;
 pub mod engine;
+pub mod load;
+pub mod sweep;
+pub mod world;
