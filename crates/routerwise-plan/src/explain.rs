@@ -3,11 +3,12 @@
 //! Every figure here is a plan: the change is made to the scenario and the search run again, so nothing rests on a multiplier that
 //! holds only for small steps.
 
-use routerwise_types::plan::Plan;
+use routerwise_types::plan::{Plan, PlannedLatency};
 use routerwise_types::quality::Scores;
 use routerwise_types::scenario::Scenario;
 use routerwise_types::units::{Bytes, Fraction, RequestsPerSecond, Seconds};
 
+use crate::assemble::mean_latency;
 use crate::problem::{Problem, Unplannable};
 use crate::search::{Goal, search};
 
@@ -236,4 +237,26 @@ fn with_gpus(scenario: &Scenario, gpu_type_ix: usize, more: usize) -> Scenario {
         node.n_gpus += more;
     }
     changed
+}
+
+/// Mean latencies of every model at the plan's own rate and fractions, without headroom: what a run at that rate should show.
+/// Nothing for models that get no prompt.
+#[must_use]
+pub fn expected_latency(scenario: &Scenario, plan: &Plan) -> Vec<Option<PlannedLatency>> {
+    plan.models
+        .iter()
+        .map(|model| {
+            let configuration = model.configuration?;
+            let profile = scenario.profiles.iter().find(|profile| {
+                profile.key.model == model.name
+                    && Some(&profile.key.gpu_type) == model.gpu_type.as_ref()
+                    && profile.key.tensor_parallel == configuration.tensor_parallel
+                    && (profile.key.share.value() - configuration.share.value()).abs() < 1e-9
+            })?;
+            let load = plan.rate.share(model.fraction).value() / f64::from(configuration.n_replicas);
+            (model.fraction.value() > 0.0)
+                .then(|| mean_latency(profile, load))
+                .flatten()
+        })
+        .collect()
 }

@@ -33,6 +33,7 @@ pub(crate) enum Command {
     Plan(Box<cmd::plan::Args>),
     Explain(cmd::explain::Args),
     Verify(cmd::verify::Args),
+    Simulate(cmd::simulate::Args),
     Check(cmd::check::Args),
     Schema(cmd::schema::Args),
 }
@@ -43,6 +44,7 @@ impl Command {
             Self::Plan(args) => cmd::plan::run(args, out),
             Self::Explain(args) => cmd::explain::run(args, out),
             Self::Verify(args) => cmd::verify::run(args, out),
+            Self::Simulate(args) => cmd::simulate::run(args, out),
             Self::Check(args) => cmd::check::run(args, out),
             Self::Schema(args) => cmd::schema::run(args, out),
         }

@@ -1,0 +1,274 @@
+//! `routerwise simulate`: a plan played on a virtual clock, predicted against simulated.
+
+use std::io::Write;
+
+use routerwise_plan::explain::expected_latency;
+use routerwise_simulate::world::{self, Played, Served};
+use routerwise_types::plan::{Plan, PlannedLatency};
+use routerwise_types::profile::LatencyStat;
+use routerwise_types::workload::{Scope, Slo, Statistic};
+use routerwise_types::{Scenario, Seconds};
+use serde_json::json;
+
+use crate::cli::Format;
+use crate::failure::{Answer, Failure};
+use crate::plan_file::PlanArgs;
+use crate::table::table;
+
+/// Play a plan in the simulator: arrivals, routing and every replica on one virtual clock
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    plan: PlanArgs,
+    /// Requests to send; the first and last tenth are not measured
+    #[arg(long, default_value_t = Settings::default().n_requests, value_name = "N")]
+    requests: usize,
+    /// Seed of arrivals, lengths and prompts
+    #[arg(long, default_value_t = Settings::default().seed)]
+    seed: u64,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  routerwise simulate scenarios/demo/plan.json
+  routerwise simulate scenarios/demo/plan.json --requests 100000 --seed 7
+
+Exit code 1 says that an objective was missed.";
+
+/// How long to play, and with which chance.
+pub(crate) struct Settings {
+    n_requests: usize,
+    seed: u64,
+}
+
+impl Default for Settings {
+    /// Twenty thousand requests: the mean TTFT is then known to a few per cent below the knee.
+    fn default() -> Self {
+        Self {
+            n_requests: 20_000,
+            seed: 1,
+        }
+    }
+}
+
+pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
+    if args.requests < 100 {
+        return Err(Failure::Request {
+            what: format!("`--requests {}` is too few to measure anything", args.requests),
+            help: "give at least 100; 20000 is the default".into(),
+        });
+    }
+    let (scenario, plan) = args.plan.load()?;
+    let settings = Settings {
+        n_requests: args.requests,
+        seed: args.seed,
+    };
+    match args.format {
+        Format::Table => play(&scenario, &plan, &settings, out),
+        Format::Json => {
+            let played = played(&scenario, &plan, &settings)?;
+            json_report(&scenario, &plan, &settings, &played, out)?;
+            Ok(answer(&plan, &played))
+        }
+    }
+}
+
+/// Plays a plan and prints predicted against simulated.
+pub(crate) fn play(
+    scenario: &Scenario,
+    plan: &Plan,
+    settings: &Settings,
+    out: &mut dyn Write,
+) -> Result<Answer, Failure> {
+    let played = played(scenario, plan, settings)?;
+    writeln!(
+        out,
+        "Simulated {} requests at {} (seed {}), {} measured: predicted -> simulated",
+        settings.n_requests, plan.rate, settings.seed, played.all.n_requests
+    )?;
+    let expected = expected_latency(scenario, plan);
+    let models = plan.models.iter().zip(&expected).zip(&played.models);
+    let rows = models
+        .filter(|((model, _), _)| model.configuration.is_some())
+        .map(|((model, expected), served)| {
+            row(
+                &model.name,
+                model.fraction.value(),
+                model.quality.map(|quality| quality.value()),
+                expected.as_ref(),
+                served,
+            )
+        });
+    let prediction = &plan.prediction;
+    let all = row(
+        "all",
+        1.0,
+        Some(prediction.quality.value()),
+        Some(&prediction.latency_without_headroom),
+        &played.all,
+    );
+    let header = ["model", "prompts", "quality", "mean TTFT", "±", "P95 TTFT", "mean TPOT"];
+    writeln!(out, "{}", table(header, "lrrrrrr", rows.chain([all])))?;
+    for (slo, value) in plan.slos.iter().zip(&played.slo_values) {
+        let verdict = if *value <= limit(slo) { "met" } else { "MISSED" };
+        writeln!(out, " {slo}: {} simulated, {verdict}", spelled(slo, *value))?;
+    }
+    if played.n_refused > 0 {
+        writeln!(
+            out,
+            " {} requests were too long for the engine that they were sent to.",
+            played.n_refused
+        )?;
+    }
+    Ok(answer(plan, &played))
+}
+
+fn played(scenario: &Scenario, plan: &Plan, settings: &Settings) -> Result<Played, Failure> {
+    let settings = world::Settings {
+        n_requests: settings.n_requests,
+        seed: settings.seed,
+    };
+    world::play(scenario, plan, settings).map_err(|error| Failure::Request {
+        what: error.to_string(),
+        help: "give the model an architecture and an engine that the engine model knows; see `routerwise check`".into(),
+    })
+}
+
+fn answer(plan: &Plan, played: &Played) -> Answer {
+    let met = plan
+        .slos
+        .iter()
+        .zip(&played.slo_values)
+        .all(|(slo, value)| *value <= limit(slo));
+    if met { Answer::Yes } else { Answer::No }
+}
+
+/// What an SLO's left-hand side may be at most.
+fn limit(slo: &Slo) -> f64 {
+    match (slo.scope, slo.statistic) {
+        (Scope::Workload, Statistic::Quantile { q }) => 1.0 - q,
+        _ => slo.target.value(),
+    }
+}
+
+fn spelled(slo: &Slo, value: f64) -> String {
+    match (slo.scope, slo.statistic) {
+        (Scope::Workload, Statistic::Quantile { .. }) => format!("{:.2} % of requests above the target", value * 100.0),
+        _ => format!("{:.1} ms", value * 1e3),
+    }
+}
+
+fn row(
+    name: &str,
+    fraction: f64,
+    quality: Option<f64>,
+    expected: Option<&PlannedLatency>,
+    served: &Served,
+) -> [String; 7] {
+    let arrow = |from: Option<String>, to: Option<String>| {
+        format!(
+            "{} -> {}",
+            from.unwrap_or_else(|| "-".into()),
+            to.unwrap_or_else(|| "-".into())
+        )
+    };
+    let mean = |stat: &Option<LatencyStat>| stat.as_ref().map(|stat| stat.mean.to_string());
+    let answered = served.n_requests > 0;
+    [
+        name.to_owned(),
+        arrow(
+            Some(format!("{:.1} %", fraction * 100.0)),
+            Some(format!("{:.1} %", served.fraction * 100.0)),
+        ),
+        arrow(
+            quality.map(|q| format!("{q:.4}")),
+            answered.then(|| format!("{:.4}", served.quality)),
+        ),
+        arrow(expected.map(|latency| latency.ttft.to_string()), mean(&served.ttft)),
+        served
+            .ttft
+            .as_ref()
+            .map_or_else(|| "-".into(), |stat| stat.ci95.to_string()),
+        served
+            .ttft
+            .as_ref()
+            .map_or_else(|| "-".into(), |stat| quantile(stat, 0.95)),
+        arrow(expected.map(|latency| latency.tpot.to_string()), mean(&served.tpot)),
+    ]
+}
+
+fn quantile(stat: &LatencyStat, q: f64) -> String {
+    let value = stat.sketch.quantile(q).and_then(|seconds| Seconds::new(seconds).ok());
+    value.map_or_else(|| "-".into(), |seconds| seconds.to_string())
+}
+
+fn json_report(
+    scenario: &Scenario,
+    plan: &Plan,
+    settings: &Settings,
+    played: &Played,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let served = |served: &Served| {
+        let stat = |stat: &Option<LatencyStat>| {
+            stat.as_ref().map(|stat| {
+                json!({
+                    "mean": stat.mean,
+                    "ci95": stat.ci95,
+                    "p50": stat.sketch.quantile(0.5),
+                    "p95": stat.sketch.quantile(0.95),
+                    "p99": stat.sketch.quantile(0.99),
+                })
+            })
+        };
+        json!({
+            "n_requests": served.n_requests,
+            "fraction": served.fraction,
+            "quality": served.quality,
+            "ttft_seconds": stat(&served.ttft),
+            "tpot_seconds": stat(&served.tpot),
+            "e2e_seconds": stat(&served.e2e),
+        })
+    };
+    let expected = expected_latency(scenario, plan);
+    let models: Vec<_> = plan
+        .models
+        .iter()
+        .zip(&expected)
+        .zip(&played.models)
+        .map(|((model, expected), simulated)| {
+            json!({
+                "name": model.name,
+                "predicted": { "fraction": model.fraction, "quality": model.quality, "latency_seconds": expected },
+                "simulated": served(simulated),
+            })
+        })
+        .collect();
+    let slos: Vec<_> = plan
+        .slos
+        .iter()
+        .zip(&played.slo_values)
+        .map(|(slo, value)| json!({ "slo": slo, "value": value, "limit": limit(slo), "met": *value <= limit(slo) }))
+        .collect();
+    let report = json!({
+        "plan": plan.id,
+        "seed": settings.seed,
+        "n_requests": settings.n_requests,
+        "n_refused": played.n_refused,
+        "models": models,
+        "all": {
+            "predicted": {
+                "quality": plan.prediction.quality,
+                "latency_seconds": plan.prediction.latency_without_headroom,
+            },
+            "simulated": served(&played.all),
+        },
+        "slos": slos,
+    });
+    writeln!(out, "{report:#}")?;
+    Ok(())
+}
