@@ -61,8 +61,9 @@ fn nextest(filter: &[String]) -> Result<Part, Failure> {
     Ok(part("tests", tally, watched.success))
 }
 
+/// `--tests` means all targets with tests: libraries and binaries too. `--lib` would refuse a package without a library.
 fn cargo_test(filter: &[String]) -> Result<Part, Failure> {
-    let mut command = cargo(&["test", "--no-fail-fast", "--lib", "--bins", "--tests"]);
+    let mut command = cargo(&["test", "--no-fail-fast", "--tests"]);
     command.args(scope(filter)).args(filter);
     let watched = watch(command, Stream::Stdout)?;
     let tally = Tally::of_harness(&watched.text).unwrap_or_default();
