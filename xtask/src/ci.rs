@@ -39,17 +39,8 @@ pub(crate) fn run() -> Result<(), Failure> {
     }
 }
 
-/// `--locked`: a lock file that does not fit the manifests is a fault of the change.
 fn clippy() -> Command {
-    cargo(&[
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--locked",
-        "--",
-        "-D",
-        "warnings",
-    ])
+    cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
 }
 
 /// As a user would call it, but with the profile that runs on after a failure.
