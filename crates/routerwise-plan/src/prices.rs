@@ -82,7 +82,7 @@ pub(crate) struct Mixture {
     pub(crate) parts: Vec<(usize, f64)>,
     /// Largest `Σ φ − limit` over the rows, with the true flows: above 0 only where flows are not convex.
     pub(crate) excess: f64,
-    /// For each model, `Σ_k β_k·(φ_k(w) − mixed φ_k)`: what its flow's lack of convexity hides.
+    /// For each model, `φ(w) − mixed φ` over the rows that are exceeded: what its flow's lack of convexity hides.
     pub(crate) hidden: Vec<f64>,
 }
 
@@ -452,10 +452,10 @@ impl<'a> State<'a> {
         let n = self.n_models();
         let mut mixture = Mixture {
             fractions: vec![0.0; n],
-            hidden: vec![0.0; n],
             ..Mixture::default()
         };
-        let mut mixed = vec![0.0; n];
+        let n_rows = self.inner.n_rows;
+        let mut mixed = vec![vec![0.0; n_rows]; n];
         for (column, value) in self.master.solution().filter(|(_, value)| *value > 0.0) {
             match self.columns[column] {
                 Column::Route(index) => {
@@ -472,28 +472,25 @@ impl<'a> State<'a> {
                     fraction,
                 } => {
                     let flow = self.inner.offerings[model][offering].flow;
-                    mixed[model] += value
-                        * self
-                            .best
-                            .row_prices
-                            .iter()
-                            .enumerate()
-                            .map(|(row, price)| price * flow.at(row, fraction))
-                            .sum::<f64>();
+                    for (row, sum) in mixed[model].iter_mut().enumerate() {
+                        *sum += value * flow.at(row, fraction);
+                    }
                 }
                 _ => {}
             }
         }
-        let mut used = vec![0.0; self.inner.n_rows];
-        for (model, w) in mixture.fractions.iter().enumerate() {
-            let flow = self.inner.offerings[model][0].flow;
-            for (row, sum) in used.iter_mut().enumerate() {
-                let true_flow = flow.at(row, *w);
-                *sum += true_flow;
-                mixture.hidden[model] += self.best.row_prices[row] * true_flow;
-            }
-            mixture.hidden[model] -= mixed[model];
-        }
+        let flow_of = |model: usize, row: usize| self.inner.offerings[model][0].flow.at(row, mixture.fractions[model]);
+        let used: Vec<f64> = (0..n_rows)
+            .map(|row| (0..n).map(|model| flow_of(model, row)).sum())
+            .collect();
+        // Over the broken rows alone: a multiplier may be 0 although the true flows break its row, and then says nothing.
+        let broken = |row: &usize| used[*row] > self.inner.limit;
+        mixture.hidden = (0..n)
+            .map(|model| {
+                let hidden = |row: usize| flow_of(model, row) - mixed[model][row];
+                (0..n_rows).filter(broken).map(hidden).sum()
+            })
+            .collect();
         mixture.excess = used
             .iter()
             .map(|sum| sum - self.inner.limit)
