@@ -13,6 +13,7 @@ use routerwise_simulate::constants::{Constants, EngineConstants};
 use crate::error_stats::Comparison;
 use crate::held_out::Part;
 use crate::optimise::fit;
+use crate::tgis;
 
 /// A latency of one engine build, measured and predicted.
 struct Sample {
@@ -30,7 +31,7 @@ pub fn fit_all(data: &Path, constants: &Constants, comparisons: &mut Vec<Compari
         vllm_0_6(data, constants, comparisons)?,
     ];
     engines.push(vllm_2023(data, constants, comparisons)?);
-    engines.extend(tgis_2023(data, constants, comparisons)?);
+    engines.extend(tgis::fit(data, constants)?);
     Ok(engines)
 }
 
@@ -43,6 +44,7 @@ fn build(engine: &str, p: &[f64], steps: &[(u32, usize)], source: &str) -> Engin
             .map(|&(tensor_parallel, ix)| (tensor_parallel, p[ix]))
             .collect(),
         host_sequence_seconds: 0.0,
+        host_prompt_seconds: 0.0,
         launch_floor_seconds: 0.0,
         prefill_factor: 1.0,
         request_seconds: 0.0,
@@ -128,22 +130,4 @@ fn vllm_2023(data: &Path, constants: &Constants, comparisons: &mut Vec<Compariso
     record(samples, &engine, comparisons);
     record(samples::splitwise_steps(data, constants)?, &engine, comparisons);
     Ok(engine)
-}
-
-/// IBM's TGIS of autumn 2023, one user at a time. Its launch floor is the host CPU's: A100 and H100 machines have one entry each.
-fn tgis_2023(data: &Path, constants: &Constants, comparisons: &mut Vec<Comparison>) -> Result<Vec<EngineConstants>> {
-    let mut engines = Vec::new();
-    for (gpu, name) in [("a100", "tgis-2023-a100"), ("h100", "tgis-2023-h100")] {
-        let samples = samples::llm_pilot_alone(data, constants, gpu)?;
-        let source = format!("llm_pilot: one user on {gpu}, TGIS, 2023");
-        let engine = fit_samples(&samples, &[3e-4, 1.4, 1e-3, 1e-2], |p| EngineConstants {
-            launch_floor_seconds: p[0],
-            prefill_factor: p[1],
-            request_seconds: p[3],
-            ..build(name, p, &[(1, 2)], &source)
-        });
-        record(samples, &engine, comparisons);
-        engines.push(engine);
-    }
-    Ok(engines)
 }

@@ -149,6 +149,7 @@ pub fn no_engine() -> EngineConstants {
         engine: "operators only".to_owned(),
         host_step_seconds: vec![(1, 0.0)],
         host_sequence_seconds: 0.0,
+        host_prompt_seconds: 0.0,
         launch_floor_seconds: 0.0,
         prefill_factor: 1.0,
         request_seconds: 0.0,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use routerwise_fit::{engines, gpus, report, rounded, share};
+use routerwise_fit::{engines, extract, gpus, report, rounded, serving, share};
 use routerwise_simulate::constants::{CONSTANTS_SCHEMA, Constants};
 
 /// Fit the constants of the engine model to public measurements.
@@ -18,6 +18,9 @@ struct Arguments {
     /// Where the error table goes.
     #[arg(long, default_value = "docs/reference/engine-model-errors.md")]
     report: PathBuf,
+    /// Where the measurements that ship for tests go.
+    #[arg(long, default_value = "data/engine-model")]
+    extract: PathBuf,
 }
 
 fn main() -> Result<()> {
@@ -33,11 +36,13 @@ fn main() -> Result<()> {
     };
     constants.engines = engines::fit_all(data, &constants, &mut comparisons)?;
     let constants = rounded::rounded(&constants);
+    serving::compare_all(data, &constants, &mut comparisons)?;
     let json = format!("{}\n", serde_json::to_string_pretty(&constants)?);
     std::fs::write(&arguments.out, json).with_context(|| format!("cannot write `{}`", arguments.out.display()))?;
     if let Some(folder) = arguments.report.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
     }
+    extract::write(data, &arguments.extract)?;
     let page = report::render(&constants, &comparisons);
     std::fs::write(&arguments.report, page).with_context(|| format!("cannot write `{}`", arguments.report.display()))
 }

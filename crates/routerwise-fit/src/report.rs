@@ -89,8 +89,8 @@ fn write_constants(page: &mut String, constants: &Constants) {
             gpu.source
         );
     }
-    page.push_str("\n| engine | host per step ms, by tp | per sequence µs | launch floor per layer µs | prefill factor | request ms | source |\n");
-    page.push_str("|---|---|---|---|---|---|---|\n");
+    page.push_str("\n| engine | host per step ms, by tp | per sequence µs | per prompt ms | launch floor per layer µs | prefill factor | request ms | source |\n");
+    page.push_str("|---|---|---|---|---|---|---|---|\n");
     for engine in &constants.engines {
         let steps: Vec<String> = engine
             .host_step_seconds
@@ -99,10 +99,11 @@ fn write_constants(page: &mut String, constants: &Constants) {
             .collect();
         let _ = writeln!(
             page,
-            "| {} | {} | {:.0} | {:.0} | {:.2} | {:.1} | {} |",
+            "| {} | {} | {:.0} | {:.1} | {:.0} | {:.2} | {:.1} | {} |",
             engine.engine,
             steps.join(", "),
             engine.host_sequence_seconds * 1e6,
+            engine.host_prompt_seconds * 1e3,
             engine.launch_floor_seconds * 1e6,
             engine.prefill_factor,
             engine.request_seconds * 1e3,

@@ -44,6 +44,7 @@ fn engine(engine: &EngineConstants) -> EngineConstants {
     EngineConstants {
         host_step_seconds: engine.host_step_seconds.iter().map(step).collect(),
         host_sequence_seconds: small(engine.host_sequence_seconds),
+        host_prompt_seconds: small(engine.host_prompt_seconds),
         launch_floor_seconds: small(engine.launch_floor_seconds),
         prefill_factor: digits(engine.prefill_factor),
         request_seconds: small(engine.request_seconds),

@@ -97,6 +97,9 @@ pub struct EngineConstants {
     pub host_step_seconds: Vec<(u32, f64)>,
     /// Host time per sequence in the batch, seconds.
     pub host_sequence_seconds: f64,
+    /// Host time of the iteration in which a prompt is completed, per prompt, seconds (tokenising and cache set-up in the engine's
+    /// own loop).
+    pub host_prompt_seconds: f64,
     /// Launch floor per layer of engines without CUDA graphs, seconds (0 with graphs): an iteration takes at least this times layers.
     pub launch_floor_seconds: f64,
     /// Factor on GPU time of iterations that prefill.

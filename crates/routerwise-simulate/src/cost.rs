@@ -38,6 +38,7 @@ pub struct StepWork {
 pub struct StepCost {
     fixed_seconds: f64,
     host_sequence_seconds: f64,
+    host_prompt_seconds: f64,
     floor_seconds: f64,
     prefill_factor: f64,
     /// Compute of the layers per token, of the output matrix per sampled token.
@@ -114,6 +115,7 @@ impl StepCost {
                 + gpu.step_seconds
                 + layers * (gpu.layer_seconds + params.expert_layer * gpu.expert_layer_seconds),
             host_sequence_seconds: engine.host_sequence_seconds,
+            host_prompt_seconds: engine.host_prompt_seconds,
             floor_seconds: engine.launch_floor_seconds * layers,
             prefill_factor: engine.prefill_factor,
             token_seconds: 2.0 * (params.dense / linear + params.experts_active / expert),
@@ -150,7 +152,9 @@ impl StepCost {
             1.0
         };
         let gpu = factor * (linear + attention + kv + communication) + self.fixed_seconds;
-        gpu.max(self.floor_seconds) + self.host_sequence_seconds * sampled
+        gpu.max(self.floor_seconds)
+            + self.host_sequence_seconds * sampled
+            + self.host_prompt_seconds * work.prefill_sequences
     }
 }
 
