@@ -8,13 +8,14 @@
 //! - `placement`: allowed configurations on GPUs that have room for them
 //! - `routing`: what the prices and tie splits do with every prompt
 //! - `reading`: curves off profiles; `prediction`: load, latency and SLOs
-//! - `space`, `bound`, `boxes`, `packer`: whether the dual points prove the upper bound for every setup
+//! - `space`, `points`, `bound`, `boxes`, `packer`: whether the dual points prove the upper bound for every setup
 
 mod bound;
 mod boxes;
 mod identity;
 mod packer;
 mod placement;
+mod points;
 mod prediction;
 mod reading;
 mod routing;

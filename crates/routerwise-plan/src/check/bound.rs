@@ -13,6 +13,7 @@ use routerwise_types::scenario::Scenario;
 
 use super::boxes::{self, Verdict};
 use super::packer::{Fit, Replica, fits};
+use super::points::{Budget, Point};
 use super::reading::rows;
 use super::space::{Choice, choices};
 use super::{TOLERANCE, Violation, mismatch, number};
@@ -23,68 +24,22 @@ const MAX_WORK: u64 = 500_000_000;
 const MAX_REPORTED: usize = 3;
 
 pub(super) fn violations(scenario: &Scenario, plan: &Plan) -> Vec<Violation> {
-    let certificate = &plan.certificate;
-    let mut found = Vec::new();
-    let stated = certificate.quality.value();
-    found.extend(number("certificate.quality", stated, plan.prediction.quality.value()));
-    found.extend(number(
-        "certificate.gap",
-        certificate.gap,
-        (certificate.upper_bound - stated).max(0.0),
-    ));
-    if certificate.upper_bound < stated - TOLERANCE {
-        let expected = format!("at least the quality {stated}");
-        found.push(mismatch(
-            "certificate.upper_bound",
-            certificate.upper_bound.to_string(),
-            expected,
-        ));
-    }
     let space: Vec<Vec<Choice>> = scenario.models.iter().map(|model| choices(scenario, model)).collect();
-    let n_setups: f64 = space
-        .iter()
-        .map(|choices| choices.iter().map(|_| 1.0).sum::<f64>())
-        .product();
-    if (certificate.setups_in_space - n_setups).abs() > 1e-9 * n_setups {
-        found.extend(number(
-            "certificate.setups_in_space",
-            certificate.setups_in_space,
-            n_setups,
-        ));
-    }
-    let n_rows = rows(&scenario.workload).len();
-    for (index, point) in certificate.dual_points.iter().enumerate() {
-        let shape = point.prices.len() == space.len() && point.slo_prices.len() == n_rows;
-        let valid = point.prices.iter().all(|price| price.is_finite())
-            && point.slo_prices.iter().all(|price| price.is_finite() && *price >= 0.0);
-        if !shape || !valid {
-            let expected = format!("{} finite prices and {n_rows} SLO prices of at least 0", space.len());
-            let place = format!("certificate.dual_points[{index}]");
-            found.push(mismatch(
-                place,
-                format!("{:?} and {:?}", point.prices, point.slo_prices),
-                expected,
-            ));
-            return found;
-        }
+    let mut found = stated(plan, &space);
+    let bad = malformed(plan, space.len(), rows(&scenario.workload).len());
+    if !bad.is_empty() {
+        found.extend(bad);
+        return found;
     }
     let budget = Budget::new(scenario, &space);
-    let points = certificate.dual_points.iter().map(|point| {
-        let rent = point.slo_prices.iter().sum::<f64>();
-        Point::new(
-            answered(scenario, &point.prices) + rent,
-            &point.prices,
-            &point.slo_prices,
-            &space,
-            &budget,
-        )
-    });
+    let points = plan.certificate.dual_points.iter();
     let mut prover = Prover {
         scenario,
         space: &space,
-        points: points.collect(),
-        limit: certificate.upper_bound + TOLERANCE,
-        upper_bound: certificate.upper_bound,
+        points: points
+            .map(|point| Point::new(scenario, &space, &budget, point))
+            .collect(),
+        upper_bound: plan.certificate.upper_bound,
         budget,
         chosen: Vec::new(),
         likely: 0,
@@ -95,124 +50,47 @@ pub(super) fn violations(scenario: &Scenario, plan: &Plan) -> Vec<Violation> {
     prover.found
 }
 
-/// `A(α)`: what all prompts are worth when each goes to its best model at these prices.
-fn answered(scenario: &Scenario, prices: &[f64]) -> f64 {
-    let columns = &scenario.scores.columns;
-    let weights = scenario.scores.normalised_weights();
-    let best = |prompt: usize| {
-        let worth = columns
-            .iter()
-            .zip(prices)
-            .map(|(column, price)| f64::from(column[prompt]) - price);
-        worth.fold(f64::NEG_INFINITY, f64::max)
-    };
-    weights
-        .iter()
-        .enumerate()
-        .map(|(prompt, weight)| weight * best(prompt))
-        .sum()
+/// What the certificate says of itself.
+fn stated(plan: &Plan, space: &[Vec<Choice>]) -> Vec<Violation> {
+    let certificate = &plan.certificate;
+    let (quality, bound) = (certificate.quality.value(), certificate.upper_bound);
+    let predicted = plan.prediction.quality.value();
+    let mut found = Vec::new();
+    found.extend(number("certificate.quality", quality, predicted));
+    found.extend(number("certificate.gap", certificate.gap, (bound - quality).max(0.0)));
+    if !bound.is_finite() || bound < quality - TOLERANCE {
+        let expected = format!("at least the quality {quality}");
+        found.push(mismatch("certificate.upper_bound", bound.to_string(), expected));
+    }
+    let n_choices = space.iter().map(|choices| choices.iter().map(|_| 1.0).sum::<f64>());
+    let n_setups: f64 = n_choices.product();
+    found.extend(number(
+        "certificate.setups_in_space",
+        certificate.setups_in_space,
+        n_setups,
+    ));
+    found
 }
 
-/// Compute of the cluster in steps that divide every shard's percentage.
-struct Budget {
-    step: u64,
-    least: usize,
-    most: usize,
-}
-
-impl Budget {
-    fn new(scenario: &Scenario, space: &[Vec<Choice>]) -> Self {
-        let divisor = |a: u64, b: u64| {
-            let (mut a, mut b) = (a, b);
-            while b > 0 {
-                (a, b) = (b, a % b);
-            }
-            a
-        };
-        let step = space
-            .iter()
-            .flatten()
-            .map(|choice| choice.shard_percent)
-            .fold(100, divisor);
-        let most = 100 / step * scenario.cluster.n_gpus() as u64;
-        let floor = scenario.workload.planning.utilisation_floor.value();
-        let enough = |steps: &u64| {
-            let used = f64::from(u32::try_from(*steps).unwrap_or(u32::MAX));
-            used >= floor * f64::from(u32::try_from(most).unwrap_or(u32::MAX)) - 1e-9
-        };
-        let least = (0..=most).find(enough).unwrap_or(most);
-        Self {
-            step,
-            least: usize::try_from(least).unwrap_or(usize::MAX),
-            most: usize::try_from(most).unwrap_or(usize::MAX),
+fn malformed(plan: &Plan, n_models: usize, n_rows: usize) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for (index, point) in plan.certificate.dual_points.iter().enumerate() {
+        let (prices, row_prices) = (&point.prices, &point.slo_prices);
+        let valid = prices.iter().all(|price| price.is_finite())
+            && row_prices.iter().all(|price| price.is_finite() && *price >= 0.0);
+        if prices.len() != n_models || row_prices.len() != n_rows || !valid {
+            let place = format!("certificate.dual_points[{index}]");
+            let expected = format!("{n_models} finite prices and {n_rows} SLO prices of at least 0");
+            found.push(mismatch(place, format!("{prices:?} and {row_prices:?}"), expected));
         }
     }
-
-    fn steps(&self, choice: &Choice) -> usize {
-        usize::try_from(choice.percent() / self.step).unwrap_or(usize::MAX)
-    }
-}
-
-/// One dual point, tabulated.
-pub(super) struct Point {
-    pub(super) prices: Vec<f64>,
-    pub(super) row_prices: Vec<f64>,
-    /// `A(α) + Σ β`.
-    pub(super) base: f64,
-    /// `H` of every choice of every model.
-    worth: Vec<Vec<f64>>,
-    /// `rest[d][u]`: the most that models `d..` can add when `u` steps of compute are used by those before.
-    rest: Vec<Vec<f64>>,
-}
-
-impl Point {
-    fn new(base: f64, prices: &[f64], row_prices: &[f64], space: &[Vec<Choice>], budget: &Budget) -> Self {
-        let worth_of = |choice: &Choice, price: f64| choice.flow.worth(price, row_prices, 0.0, 1.0);
-        let worth: Vec<Vec<f64>> = space
-            .iter()
-            .zip(prices)
-            .map(|(choices, price)| choices.iter().map(|choice| worth_of(choice, *price)).collect())
-            .collect();
-        let complete = |used: usize| if used >= budget.least { 0.0 } else { f64::NEG_INFINITY };
-        let mut rest = vec![(0..=budget.most).map(complete).collect::<Vec<f64>>()];
-        for (choices, worth) in space.iter().zip(&worth).rev() {
-            let after = &rest[rest.len() - 1];
-            let best = |used: usize| {
-                let steps = choices.iter().map(|choice| used.saturating_add(budget.steps(choice)));
-                let values = steps
-                    .zip(worth)
-                    .map(|(used, worth)| after.get(used).map_or(f64::NEG_INFINITY, |v| v + worth));
-                values.fold(f64::NEG_INFINITY, f64::max)
-            };
-            let here = (0..=budget.most).map(best).collect();
-            rest.push(here);
-        }
-        rest.reverse();
-        Self {
-            prices: prices.to_vec(),
-            row_prices: row_prices.to_vec(),
-            base,
-            worth,
-            rest,
-        }
-    }
-
-    fn bound(&self, chosen: &[usize], used: usize) -> f64 {
-        let sum: f64 = self
-            .worth
-            .iter()
-            .zip(chosen)
-            .map(|(worth, choice)| worth[*choice])
-            .sum();
-        self.base + sum + self.rest[chosen.len()][used]
-    }
+    found
 }
 
 struct Prover<'a> {
     scenario: &'a Scenario,
     space: &'a [Vec<Choice>],
     points: Vec<Point>,
-    limit: f64,
     upper_bound: f64,
     budget: Budget,
     /// Choice of the models so far.
@@ -255,7 +133,7 @@ impl Prover<'_> {
         for turn in 0..n {
             let at = (self.likely + turn) % n;
             self.work += 1;
-            if self.points[at].bound(&self.chosen, used) <= self.limit {
+            if self.points[at].bound(&self.chosen, used) <= self.upper_bound + TOLERANCE {
                 self.likely = at;
                 return true;
             }
@@ -304,7 +182,7 @@ impl Prover<'_> {
             self.work = MAX_WORK + 1;
             return;
         }
-        match boxes::prove(&choices, &self.points, self.limit, &mut self.work) {
+        match boxes::prove(&choices, &self.points, self.upper_bound + TOLERANCE, &mut self.work) {
             Verdict::Proven => {}
             Verdict::Open(proven) => self.found.push(Violation::Uncovered {
                 setup: self.setup(),

@@ -3,7 +3,7 @@
 //! Where a flow is not convex, no single dual point need be tight for the setup as a whole. Confining the fractions to boxes
 //! `low_i ≤ w_i ≤ high_i` lowers every `H_i`, and each box may be proven by a point of its own, or be empty.
 
-use super::bound::Point;
+use super::points::Point;
 use super::space::Choice;
 
 pub(super) enum Verdict {

@@ -1,0 +1,121 @@
+//! Dual points, tabulated: what each says about every choice, and about every way to complete a partial setup.
+
+use routerwise_types::plan::DualPoint;
+use routerwise_types::scenario::Scenario;
+
+use super::space::Choice;
+
+/// `A(α)`: what all prompts are worth when each goes to its best model at these prices.
+fn answered(scenario: &Scenario, prices: &[f64]) -> f64 {
+    let columns = &scenario.scores.columns;
+    let weights = scenario.scores.normalised_weights();
+    let best = |prompt: usize| {
+        let worth = columns
+            .iter()
+            .zip(prices)
+            .map(|(column, price)| f64::from(column[prompt]) - price);
+        worth.fold(f64::NEG_INFINITY, f64::max)
+    };
+    weights
+        .iter()
+        .enumerate()
+        .map(|(prompt, weight)| weight * best(prompt))
+        .sum()
+}
+
+/// Compute of the cluster in steps that divide every shard's percentage.
+pub(super) struct Budget {
+    step: u64,
+    least: usize,
+    pub(super) most: usize,
+}
+
+impl Budget {
+    pub(super) fn new(scenario: &Scenario, space: &[Vec<Choice>]) -> Self {
+        let divisor = |a: u64, b: u64| {
+            let (mut a, mut b) = (a, b);
+            while b > 0 {
+                (a, b) = (b, a % b);
+            }
+            a
+        };
+        let step = space
+            .iter()
+            .flatten()
+            .map(|choice| choice.shard_percent)
+            .fold(100, divisor);
+        let most = 100 / step * scenario.cluster.n_gpus() as u64;
+        let floor = scenario.workload.planning.utilisation_floor.value();
+        let enough = |steps: &u64| {
+            let used = f64::from(u32::try_from(*steps).unwrap_or(u32::MAX));
+            used >= floor * f64::from(u32::try_from(most).unwrap_or(u32::MAX)) - 1e-9
+        };
+        let least = (0..=most).find(enough).unwrap_or(most);
+        Self {
+            step,
+            least: usize::try_from(least).unwrap_or(usize::MAX),
+            most: usize::try_from(most).unwrap_or(usize::MAX),
+        }
+    }
+
+    pub(super) fn steps(&self, choice: &Choice) -> usize {
+        usize::try_from(choice.percent() / self.step).unwrap_or(usize::MAX)
+    }
+}
+
+/// One dual point, tabulated.
+pub(super) struct Point {
+    pub(super) prices: Vec<f64>,
+    pub(super) row_prices: Vec<f64>,
+    /// `A(α) + Σ β`.
+    pub(super) base: f64,
+    /// `H` of every choice of every model.
+    worth: Vec<Vec<f64>>,
+    /// `rest[d][u]`: the most that models `d..` can add when `u` steps of compute are used by those before.
+    rest: Vec<Vec<f64>>,
+}
+
+impl Point {
+    pub(super) fn new(scenario: &Scenario, space: &[Vec<Choice>], budget: &Budget, stated: &DualPoint) -> Self {
+        let (prices, row_prices) = (&stated.prices, &stated.slo_prices);
+        let worth_of = |choice: &Choice, price: f64| choice.flow.worth(price, row_prices, 0.0, 1.0);
+        let worth: Vec<Vec<f64>> = space
+            .iter()
+            .zip(prices)
+            .map(|(choices, price)| choices.iter().map(|choice| worth_of(choice, *price)).collect())
+            .collect();
+        let complete = |used: usize| if used >= budget.least { 0.0 } else { f64::NEG_INFINITY };
+        let mut rest = vec![(0..=budget.most).map(complete).collect::<Vec<f64>>()];
+        for (choices, worth) in space.iter().zip(&worth).rev() {
+            let after = &rest[rest.len() - 1];
+            let best = |used: usize| {
+                let steps = choices.iter().map(|choice| used.saturating_add(budget.steps(choice)));
+                let values = steps
+                    .zip(worth)
+                    .map(|(used, worth)| after.get(used).map_or(f64::NEG_INFINITY, |v| v + worth));
+                values.fold(f64::NEG_INFINITY, f64::max)
+            };
+            let here = (0..=budget.most).map(best).collect();
+            rest.push(here);
+        }
+        rest.reverse();
+        Self {
+            prices: prices.clone(),
+            row_prices: row_prices.clone(),
+            base: answered(scenario, prices) + row_prices.iter().sum::<f64>(),
+            worth,
+            rest,
+        }
+    }
+
+    /// Bound of all setups that begin with these choices, which use so many steps of compute.
+    pub(super) fn bound(&self, chosen: &[usize], used: usize) -> f64 {
+        let sum: f64 = self
+            .worth
+            .iter()
+            .zip(chosen)
+            .map(|(worth, choice)| worth[*choice])
+            .sum();
+        self.base + sum + self.rest[chosen.len()][used]
+    }
+}
