@@ -183,7 +183,7 @@ fn fit_with_attention(gpu: &mut GpuConstants, iterations: &Iterations, compariso
         gpu.source = format!("{}; bandwidth set to {REACHABLE} of the peak", gpu.source);
     }
     *gpu = with(gpu, &found);
-    comparisons.extend(iterations.comparisons("operators: iteration", gpu, &no_engine()));
+    comparisons.extend(iterations.comparisons("operators: iteration, mixed by hand held out", gpu, &no_engine()));
 }
 
 /// `F_att` of one GPU: seconds = launch + FLOPs / F_att over prompts of one token to 16 384; held out: one shape in five.

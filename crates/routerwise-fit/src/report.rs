@@ -17,6 +17,7 @@ const CONCLUSION: &str = include_str!("report/conclusion.md");
 #[must_use]
 pub fn render(constants: &Constants, comparisons: &[Comparison]) -> String {
     let mut page = INTRODUCTION.to_owned();
+    write_summary(&mut page, comparisons);
     write_constants(&mut page, constants);
     for (title, words, prefix) in [
         ("Operators", OPERATORS, "operators: "),
@@ -38,7 +39,7 @@ pub fn render(constants: &Constants, comparisons: &[Comparison]) -> String {
             .map(|((set, gpu, tp), errors)| (set, format!("{gpu} | {tp}"), errors));
         write_tables(&mut page, "GPU | tp", labelled);
         if ["operators: ", "serving: "].contains(&prefix) {
-            let ours = |c: &Comparison| ours(c).filter(|set| prefix == "serving: " || set == "iteration");
+            let ours = |c: &Comparison| ours(c).filter(|set| prefix == "serving: " || set.starts_with("iteration"));
             let key = |c: &Comparison| Some((ours(c)?, c.gpu.clone(), c.model.clone(), c.tensor_parallel));
             let by_model = by_key(comparisons, key).into_iter();
             let labelled = by_model.map(|((set, gpu, model, tp), errors)| {
@@ -65,6 +66,23 @@ const SERVING: &str = "Measured serving, replayed by the simulator's engine: mea
 introduction.";
 const CROSS_CHECKS: &str = "Other measurements of the same operators, never fitted. These include norms and activations as separate \
 kernels, which current engines fuse.";
+
+/// Whole sets at a glance.
+fn write_summary(page: &mut String, comparisons: &[Comparison]) {
+    page.push_str("\n## Summary\n");
+    for (title, prefix) in [
+        ("operators over an iteration", "operators: iteration"),
+        ("engine builds", "engine: "),
+        ("serving", "serving: "),
+    ] {
+        let rows = by_key(comparisons, |c| c.set.starts_with(prefix).then(|| c.set.clone()));
+        let label = |set: String| set.split_once(": ").map_or(set.clone(), |(_, rest)| rest.to_owned());
+        let labelled = rows
+            .into_iter()
+            .map(|(set, errors)| (title.to_owned(), label(set), errors));
+        write_tables(page, "what", labelled);
+    }
+}
 
 fn write_constants(page: &mut String, constants: &Constants) {
     page.push_str("\n## Constants\n\n");
