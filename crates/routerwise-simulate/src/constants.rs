@@ -186,6 +186,23 @@ mod tests {
     }
 
     #[test]
+    fn every_gpu_has_every_link_at_every_degree() {
+        use routerwise_types::cluster::Interconnect::{NvlinkPairs, Nvswitch, Pcie};
+        for gpu in Constants::shipped().gpus {
+            for (links, tensor_parallel) in [Nvswitch, NvlinkPairs, Pcie]
+                .into_iter()
+                .flat_map(|l| [2, 4, 8].map(|t| (l, t)))
+            {
+                let found = gpu
+                    .all_reduce
+                    .iter()
+                    .filter(|link| link.interconnect == links && link.tensor_parallel == tensor_parallel);
+                assert_eq!(found.count(), 1, "{} {links:?} {tensor_parallel}", gpu.gpu_type);
+            }
+        }
+    }
+
+    #[test]
     fn a_larger_share_is_never_slower() {
         for gpu in Constants::shipped().gpus {
             for pair in gpu.share_response.points.windows(2) {
