@@ -20,6 +20,7 @@ pub(crate) struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  routerwise demo                          the whole job on a shipped scenario
   routerwise plan scenarios/demo           plan, print, and write scenarios/demo/plan.json
   routerwise check scenarios/demo          validate a scenario and print every value in force
   routerwise schema plan                   print the JSON Schema of a plan file
@@ -30,10 +31,12 @@ Exit codes: 0 done, 1 the answer is no, 2 the input is wrong, 3 the environment 
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Demo(cmd::demo::Args),
     Plan(Box<cmd::plan::Args>),
     Explain(cmd::explain::Args),
     Verify(cmd::verify::Args),
     Simulate(cmd::simulate::Args),
+    Profile(cmd::profile::Args),
     Check(cmd::check::Args),
     Schema(cmd::schema::Args),
 }
@@ -41,10 +44,12 @@ pub(crate) enum Command {
 impl Command {
     pub(crate) fn run(&self, out: &mut dyn Write) -> Result<Answer, Failure> {
         match self {
+            Self::Demo(args) => cmd::demo::run(args, out),
             Self::Plan(args) => cmd::plan::run(args, out),
             Self::Explain(args) => cmd::explain::run(args, out),
             Self::Verify(args) => cmd::verify::run(args, out),
             Self::Simulate(args) => cmd::simulate::run(args, out),
+            Self::Profile(args) => cmd::profile::run(args, out),
             Self::Check(args) => cmd::check::run(args, out),
             Self::Schema(args) => cmd::schema::run(args, out),
         }

@@ -1,8 +1,10 @@
 //! One command per file: `Args` (clap) and `run(&Args, &mut dyn Write) -> Result<Answer, Failure>`.
 
 pub(crate) mod check;
+pub(crate) mod demo;
 pub(crate) mod explain;
 pub(crate) mod plan;
+pub(crate) mod profile;
 pub(crate) mod schema;
 pub(crate) mod simulate;
 pub(crate) mod verify;
