@@ -215,7 +215,7 @@ impl Search<'_> {
 
     /// The state up to exchanging equal GPUs (or bridged pairs) within a node and equal nodes.
     fn canonical(&self) -> Vec<Left> {
-        let mut nodes: Vec<(usize, Vec<Left>)> = Vec::with_capacity(self.cluster.nodes.len());
+        let mut nodes: Vec<(usize, usize, Vec<Left>)> = Vec::with_capacity(self.cluster.nodes.len());
         let mut first = 0;
         for node in &self.cluster.nodes {
             let mut left = self.left[first..first + node.n_gpus].to_vec();
@@ -234,11 +234,11 @@ impl Search<'_> {
                 }
                 Interconnect::Nvswitch | Interconnect::Pcie => left.sort_unstable(),
             }
-            nodes.push((node.gpu_type_ix, left));
+            nodes.push((node.gpu_type_ix, node.n_gpus, left));
             first += node.n_gpus;
         }
         nodes.sort();
-        nodes.into_iter().flat_map(|(_, left)| left).collect()
+        nodes.into_iter().flat_map(|(_, _, left)| left).collect()
     }
 }
 
@@ -304,6 +304,21 @@ mod tests {
             pack(&cluster(1, 2, Interconnect::Pcie), 10, &demands, 3, 1000),
             Packing::Impossible
         );
+    }
+
+    /// After the first replica, full pairs on the large and on the small node once looked the same: a false proof.
+    #[test]
+    fn nodes_of_different_size_are_not_mistaken_for_each_other() {
+        let mut cluster = cluster(2, 3, Interconnect::Nvswitch);
+        cluster.nodes[1].n_gpus = 2;
+        // The large node holds three pairs of halves only while the 6 is on the small one.
+        let demands = [
+            demand(0, 2, 6, 1),
+            demand(1, 2, 5, 1),
+            demand(2, 2, 5, 1),
+            demand(3, 2, 5, 1),
+        ];
+        assert!(matches!(pack(&cluster, 10, &demands, 4, 1000), Packing::Placed(_)));
     }
 
     #[test]
