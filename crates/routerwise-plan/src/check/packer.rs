@@ -163,3 +163,55 @@ fn subsets(items: &[usize], n: usize) -> Vec<Vec<usize>> {
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use routerwise_types::cluster::{GpuType, Node};
+    use routerwise_types::units::Bytes;
+
+    use super::*;
+    use crate::packing::{Demand, Packing, pack};
+
+    fn cluster(sizes: &[usize], interconnect: Interconnect) -> Cluster {
+        let nodes = sizes.iter().enumerate().map(|(i, n_gpus)| Node {
+            name: format!("node-{i}"),
+            gpu_type_ix: 0,
+            n_gpus: *n_gpus,
+            interconnect,
+        });
+        Cluster {
+            gpu_types: vec![GpuType {
+                name: "gpu".into(),
+                memory: Bytes(100),
+                usable_memory: Bytes(100),
+                peak_flops: 1.0,
+                peak_bandwidth: 1.0,
+                price_per_hour: None,
+            }],
+            nodes: nodes.collect(),
+        }
+    }
+
+    proptest! {
+        /// Two packers that share no line.
+        #[test]
+        fn both_packers_agree(
+            sizes in prop::sample::select(vec![vec![2], vec![4], vec![2, 2], vec![3, 2], vec![2, 3], vec![4, 2], vec![1, 3], vec![3]]),
+            interconnect in prop::sample::select(vec![Interconnect::Nvswitch, Interconnect::NvlinkPairs, Interconnect::Pcie]),
+            items in prop::collection::vec((prop::sample::select(vec![1usize, 1, 2, 2, 3, 4]), 1u32..=10, 1u64..=70), 1..7),
+        ) {
+            let cluster = cluster(&sizes, interconnect);
+            let demands: Vec<Demand> = items.iter().enumerate().map(|(model_ix, &(tensor_parallel, units, memory))| Demand {
+                model_ix, gpu_type_ix: 0, tensor_parallel, shard_units: units, shard_memory: memory, n_replicas: 1,
+            }).collect();
+            let replicas: Vec<Replica> = items.iter().map(|&(n_shards, units, memory)| Replica {
+                n_shards, percent: u64::from(units) * 10, memory, gpu_type_ix: 0,
+            }).collect();
+            let planned = pack(&cluster, 10, &demands, demands.len(), 1_000_000);
+            let checked = fits(&cluster, &replicas, &mut 1_000_000);
+            prop_assert_eq!(matches!(planned, Packing::Placed(_)), checked == Fit::Yes);
+            prop_assert!(planned != Packing::Undecided && checked != Fit::Unknown);
+        }
+    }
+}

@@ -106,7 +106,10 @@ impl Cuts<'_> {
         let (value, slope) = tangent(&self.setup[model].flow, row, self.ranges[model], w);
         let mut line = LinearExpr::empty();
         line.add(self.flows[row][model], 1.0);
-        line.add(self.fractions[model], -slope);
+        // The LP solver refuses coefficients that are mere rounding.
+        if slope.abs() > 1e-9 {
+            line.add(self.fractions[model], -slope);
+        }
         lp.add_constraint(line, ComparisonOp::Ge, value - slope * w);
     }
 }
