@@ -83,6 +83,7 @@ pub(crate) fn constants() -> Constants {
     engine.host_step_seconds = vec![(1, 0.5e-3), (2, 1.0e-3), (4, 1.5e-3)];
     (engine.host_sequence_seconds, engine.launch_floor_seconds) = (1e-6, 0.0);
     (engine.prefill_factor, engine.request_seconds) = (1.05, 2e-3);
+    engine.host_prompt_seconds = 0.0;
     constants
 }
 
