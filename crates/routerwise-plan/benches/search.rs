@@ -1,5 +1,7 @@
 //! The joint plan with certificate in the paper's space, and the score kernel. Fails when an answer changes.
 
+#![expect(clippy::print_stderr, reason = "counts beside the times")]
+
 #[path = "../tests/support/mod.rs"]
 mod support;
 

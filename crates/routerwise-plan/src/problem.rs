@@ -87,6 +87,16 @@ pub enum Unplannable {
         /// Model name.
         model: String,
     },
+    /// More models, or more ways to run one, than the search can number.
+    #[error("{found} {what} are more than the {most} that can be planned")]
+    TooMany {
+        /// What there is too much of.
+        what: String,
+        /// How many there are.
+        found: usize,
+        /// How many there may be.
+        most: usize,
+    },
     /// Nothing can run.
     #[error("no model has a configuration that has a profile, fits in memory and meets the SLO when idle")]
     NothingRuns,
@@ -105,6 +115,7 @@ impl Problem {
         if scenario.scores.prompts.is_empty() {
             return Err(Unplannable::NoPrompts);
         }
+        at_most(scenario.models.len(), MOST_MODELS, || "models".to_owned())?;
         let rate = workload.rate.value() * (1.0 + workload.planning.headroom);
         let rows = rows(workload);
         let units_per_gpu = units_per_gpu(&scenario.models);
@@ -116,6 +127,9 @@ impl Problem {
                     model: model.name.clone(),
                 });
             }
+            at_most(candidates.len(), MOST_CANDIDATES, || {
+                format!("configurations of `{}`", model.name)
+            })?;
             models.push(ModelOptions {
                 name: model.name.clone(),
                 candidates,
@@ -164,6 +178,22 @@ impl Problem {
     pub fn setups_in_space(&self) -> f64 {
         self.models.iter().map(|model| model.candidates.len() as f64).product()
     }
+}
+
+/// Sets of tied models are 64-bit sets.
+const MOST_MODELS: usize = 64;
+/// Candidates are numbered by 16 bits.
+const MOST_CANDIDATES: usize = 1 << 16;
+
+fn at_most(found: usize, most: usize, what: impl FnOnce() -> String) -> Result<(), Unplannable> {
+    if found <= most {
+        return Ok(());
+    }
+    Err(Unplannable::TooMany {
+        what: what(),
+        found,
+        most,
+    })
 }
 
 /// The constraint rows over the workload, in SLO order.

@@ -349,7 +349,7 @@ impl<'a> Search<'a> {
         let Some(split) = node.split.clone() else { return };
         let mixture = match (solved.ending, solved.mixture) {
             (Ending::Infeasible | Ending::CutOff, _) | (_, None) => {
-                return self.close(&node, solved.ending);
+                return self.close(&node);
             }
             (_, Some(mixture)) => mixture,
         };
@@ -365,10 +365,10 @@ impl<'a> Search<'a> {
                     dual: solved.dual.clone(),
                 });
             }
-            return self.close(&node, solved.ending);
+            return self.close(&node);
         }
         if node.bound <= self.cut_off() {
-            return self.close(&node, Ending::CutOff);
+            return self.close(&node);
         }
         let worst = (0..mixture.hidden.len()).max_by(|a, b| mixture.hidden[*a].total_cmp(&mixture.hidden[*b]));
         let Some(model) = worst else { return };
@@ -379,7 +379,7 @@ impl<'a> Search<'a> {
         let at =
             mixture.fractions[model].clamp(range.low + 0.02 * (high - range.low), high - 0.02 * (high - range.low));
         if high - range.low < NARROWEST {
-            return self.close(&node, Ending::Unfinished);
+            return self.close(&node);
         }
         for half in [
             Interval {
@@ -404,11 +404,9 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// A closed setup still limits what may be claimed: by its bound, unless it is proven infeasible.
-    fn close(&mut self, node: &Node, ending: Ending) {
-        if ending != Ending::Infeasible && node.bound > -1e-9 {
-            self.set_aside = self.set_aside.max(node.bound);
-        }
+    /// A closed setup still limits what may be claimed, by its bound. One without a routing has a bound below 0.
+    fn close(&mut self, node: &Node) {
+        self.set_aside = self.set_aside.max(node.bound);
     }
 
     fn solve_setup(&mut self, candidates: &[usize], ranges: &[Interval], until: Until) -> Solved {

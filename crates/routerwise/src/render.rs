@@ -153,17 +153,24 @@ fn certificate(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
     writeln!(
         out,
         " Proof: this plan reaches {}; no plan can reach more than {:.4} (gap {:.1e}).",
-        certificate.quality, certificate.upper_bound, certificate.gap
+        certificate.quality,
+        certificate.upper_bound,
+        if certificate.gap < 1e-9 { 0.0 } else { certificate.gap }
     )?;
     writeln!(
         out,
-        "   Covers {}: {:.3e} setups, {} bounded one by one, {} packed, {} solved.",
+        "   Covers {}: {} setups, {} bounded one by one, {} packed, {} solved.",
         certificate.space,
-        certificate.setups_in_space,
+        counted(certificate.setups_in_space),
         certificate.setups_bounded,
         certificate.setups_packed,
         certificate.setups_solved
     )
+}
+
+/// A count that may be astronomic.
+pub(crate) fn counted(n: f64) -> String {
+    if n < 1e6 { format!("{n:.0}") } else { format!("{n:.2e}") }
 }
 
 fn binds(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
@@ -253,7 +260,7 @@ pub(crate) fn worths(worths: &[Worth], out: &mut dyn Write) -> io::Result<()> {
             worth
                 .quality
                 .map_or_else(|| "no plan".to_owned(), |quality| format!("{quality:.4}")),
-            worth.gain.map_or_else(|| "-".to_owned(), |gain| format!("{gain:+.4}")),
+            worth.gain.map_or_else(|| "-".to_owned(), signed),
         ]
     });
     writeln!(
@@ -261,6 +268,15 @@ pub(crate) fn worths(worths: &[Worth], out: &mut dyn Write) -> io::Result<()> {
         "\n Worth, each planned again:\n{}",
         table(["change", "quality", "against this plan"], "lrr", rows)
     )
+}
+
+/// A gain with its sign; what rounds to nothing has none.
+fn signed(gain: f64) -> String {
+    if gain.abs() < 5e-5 {
+        "0".to_owned()
+    } else {
+        format!("{gain:+.4}")
+    }
 }
 
 /// Why there is no plan, and what would make one.

@@ -52,7 +52,10 @@ const FILES: [(&str, &[u8]); 7] = shipped![
 pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
     unpack(&args.dir)?;
     let folder = args.dir.display();
-    writeln!(out, "Scenario: {folder}/ (5 models, 4 x A100 80 GB, 9 650 scored prompts, lengths of a recorded service)\n")?;
+    writeln!(
+        out,
+        "Scenario: {folder}/ (5 models, 4 x A100 80 GB, 9 650 scored prompts, lengths of a recorded service)\n"
+    )?;
     profiles(&args.dir, out)?;
     let scenario = load(&Paths::in_folder(&args.dir))?.scenario;
     let outcome = routerwise_plan::plan(&scenario, None).map_err(unplannable)?;
@@ -77,7 +80,10 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
         }
         return Ok(Answer::No);
     }
-    writeln!(out, "\nVerified: an independent checker recomputed routing, load, latency, packing and bound.\n")?;
+    writeln!(
+        out,
+        "\nVerified: an independent checker recomputed routing, load, latency, packing and bound.\n"
+    )?;
     let met = simulate::play(&scenario, plan, &simulate::Settings::default(), out)?;
     writeln!(
         out,
@@ -92,7 +98,12 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
 
 /// Makes the latency profiles, as a user would.
 fn profiles(folder: &Path, out: &mut dyn Write) -> Result<(), Failure> {
-    let command = ["routerwise".as_ref(), "profile".as_ref(), "--simulate".as_ref(), folder.as_os_str()];
+    let command = [
+        "routerwise".as_ref(),
+        "profile".as_ref(),
+        "--simulate".as_ref(),
+        folder.as_os_str(),
+    ];
     writeln!(out, "Profiles: simulating every configuration with the engine model\n")?;
     out.flush()?;
     Cli::parse_from(command).command.run(&mut io::sink())?;

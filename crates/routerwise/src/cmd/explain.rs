@@ -14,6 +14,7 @@ use crate::cli::{Format, ScenarioArgs};
 use crate::cmd::plan::unplannable;
 use crate::failure::{Answer, Failure};
 use crate::plan_file;
+use crate::render::counted;
 
 /// Say how large a scenario's space of setups is and, with a plan, what binds and what its prices mean
 #[derive(Debug, clap::Args)]
@@ -99,8 +100,8 @@ fn json_report(
 fn space(problem: &Problem, singles: f64, counts: Option<Retained>, out: &mut dyn Write) -> Result<(), Failure> {
     writeln!(
         out,
-        "Setups: {:.3e} with replicas and models off",
-        problem.setups_in_space()
+        "Setups: {} with replicas and models off",
+        counted(problem.setups_in_space())
     )?;
     let floor = 100.0 * f64::from(problem.least_units) / f64::from(problem.all_units());
     match counts {
@@ -140,7 +141,7 @@ fn prices(scenario: &Scenario, plan: &Plan, out: &mut dyn Write) -> Result<(), F
                 " {}: off; no prompt would want it at {price:.4} or more",
                 spec.name
             )?,
-            Some(_) if price < 1e-6 => {
+            Some(_) if price < 5e-5 => {
                 writeln!(
                     out,
                     " {}: free; one more prompt on it costs nobody anything that counts",
@@ -154,12 +155,21 @@ fn prices(scenario: &Scenario, plan: &Plan, out: &mut dyn Write) -> Result<(), F
             )?,
         }
     }
-    for (slo, value) in plan.slos.iter().zip(&plan.prediction.slo_values) {
-        let per_unit = value.price * value.limit * 0.01;
-        writeln!(
-            out,
-            " {slo}: a limit 1 % looser is worth about {per_unit:.5} of quality"
-        )?;
+    for (slo_ix, slo) in plan.slos.iter().enumerate() {
+        let worth = binding(plan).into_iter().find_map(|binding| match binding {
+            Binding::Slo {
+                slo_ix: ix,
+                per_percent,
+            } if ix == slo_ix => Some(per_percent),
+            _ => None,
+        });
+        match worth {
+            Some(worth) => writeln!(
+                out,
+                " {slo}: binds; a limit 1 % looser is worth about {worth:.5} of quality"
+            )?,
+            None => writeln!(out, " {slo}: does not bind")?,
+        }
     }
     Ok(())
 }

@@ -1,0 +1,164 @@
+//! From profiles to a simulated plan, as somebody at a terminal meets it.
+
+#![expect(clippy::unwrap_used, reason = "test helpers: the panic is the report")]
+
+use std::fs;
+use std::path::Path;
+
+use assert_cmd::Command;
+use tempfile::TempDir;
+
+fn routerwise(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::cargo_bin("routerwise")
+        .unwrap()
+        .current_dir(folder)
+        .args(arguments)
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// A copy of the tiny scenario with its profiles, in `tiny/` of a folder of its own.
+fn tiny() -> TempDir {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios/tiny");
+    let folder = TempDir::new().unwrap();
+    let copy = folder.path().join("tiny");
+    fs::create_dir(&copy).unwrap();
+    for name in ["cluster.toml", "models.toml", "workload.toml", "scores.csv"] {
+        fs::copy(root.join(name), copy.join(name)).unwrap();
+    }
+    let (code, _, err) = routerwise(folder.path(), &["profile", "--simulate", "tiny", "--requests", "500"]);
+    assert_eq!(code, 0, "{err}");
+    folder
+}
+
+fn trimmed(text: &str) -> String {
+    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_plan_says_what_its_user_needs_to_see() {
+    let folder = tiny();
+    let (code, out, err) = routerwise(folder.path(), &["plan", "tiny"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    insta::assert_snapshot!("plan", trimmed(&out));
+
+    let (code, out, err) = routerwise(folder.path(), &["verify", "tiny/plan.json"]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+
+    let (code, out, err) = routerwise(folder.path(), &["simulate", "tiny/plan.json"]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    insta::assert_snapshot!("simulate", trimmed(&out));
+
+    let (code, out, err) = routerwise(folder.path(), &["explain", "tiny", "--plan", "tiny/plan.json"]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    insta::assert_snapshot!("explain", trimmed(&out));
+}
+
+#[test]
+fn the_same_inputs_give_the_same_bytes() {
+    let folder = tiny();
+    let (code, json, _) = routerwise(folder.path(), &["plan", "tiny", "--format", "json"]);
+    let first = fs::read_to_string(folder.path().join("tiny/plan.json")).unwrap();
+    assert_eq!((code, &json), (0, &first));
+    routerwise(folder.path(), &["plan", "tiny"]);
+    assert_eq!(fs::read_to_string(folder.path().join("tiny/plan.json")).unwrap(), first);
+}
+
+#[test]
+fn a_new_plan_names_the_one_it_replaces() {
+    let folder = tiny();
+    routerwise(folder.path(), &["plan", "tiny"]);
+    let read = |name: &str| -> serde_json::Value {
+        serde_json::from_str(&fs::read_to_string(folder.path().join(name)).unwrap()).unwrap()
+    };
+    let arguments = [
+        "plan",
+        "tiny",
+        "--parent",
+        "tiny/plan.json",
+        "--rate",
+        "25",
+        "-o",
+        "next.json",
+    ];
+    let (code, _, err) = routerwise(folder.path(), &arguments);
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(read("next.json")["parent"], read("tiny/plan.json")["id"]);
+    let (code, out, err) = routerwise(folder.path(), &["verify", "next.json", "--scenario", "tiny"]);
+    assert_eq!(code, 0, "{out}{err}");
+}
+
+#[test]
+fn what_cannot_be_met_says_what_binds_and_what_would_help() {
+    let folder = tiny();
+    let (code, out, _) = routerwise(folder.path(), &["plan", "tiny", "--rate", "300"]);
+    assert_eq!(code, 1);
+    insta::assert_snapshot!("infeasible-rate", trimmed(&out));
+    let (code, out, _) = routerwise(folder.path(), &["plan", "tiny", "--target-ms", "5"]);
+    assert_eq!(code, 1);
+    insta::assert_snapshot!("infeasible-target", trimmed(&out));
+    assert!(!folder.path().join("tiny/plan.json").exists(), "no plan, no file");
+    let (code, out, _) = routerwise(folder.path(), &["plan", "tiny", "--rate", "300", "--format", "json"]);
+    let answer: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &answer["feasible"]), (1, &serde_json::Value::Bool(false)));
+}
+
+#[test]
+fn a_plan_that_was_changed_by_hand_is_refused() {
+    let folder = tiny();
+    routerwise(folder.path(), &["plan", "tiny"]);
+    let file = folder.path().join("tiny/plan.json");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replacen("\"rate\": 20.0", "\"rate\": 10.0", 1)).unwrap();
+    for command in ["verify", "simulate"] {
+        let (code, _, err) = routerwise(folder.path(), &[command, "tiny/plan.json"]);
+        assert_eq!(code, 2);
+        assert!(err.contains("does not match its id"), "{err}");
+    }
+    fs::write(&file, &text[..text.len() / 2]).unwrap();
+    let (code, _, err) = routerwise(folder.path(), &["verify", "tiny/plan.json"]);
+    assert!(code == 2 && err.contains("is not a plan"), "{err}");
+    fs::write(&file, text.replacen("\"schema\": 1", "\"schema\": 9", 1)).unwrap();
+    let (code, _, err) = routerwise(folder.path(), &["verify", "tiny/plan.json"]);
+    assert!(code == 2 && err.contains("its schema is 9"), "{err}");
+}
+
+#[test]
+fn a_plan_of_other_inputs_is_refused() {
+    let folder = tiny();
+    routerwise(folder.path(), &["plan", "tiny"]);
+    let file = folder.path().join("tiny/scores.csv");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replacen(",1,1,", ",0,1,", 1)).unwrap();
+    let (code, _, err) = routerwise(folder.path(), &["simulate", "tiny/plan.json"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("scores changed"), "{err}");
+}
+
+#[test]
+fn odd_requests_are_refused_with_one_message() {
+    let folder = tiny();
+    for (arguments, message) in [
+        (&["plan", "tiny", "--rate=-3"][..], "`--rate`"),
+        (&["plan", "tiny", "--rate", "0"], "the arrival rate is 0"),
+        (&["plan", "tiny", "--target-ms", "NaN"], "`--target-ms`"),
+        (&["plan", "tiny", "--headroom=-5"], "`--headroom`"),
+        (&["plan", "tiny", "--parent", "nowhere.json"], "cannot read the plan"),
+        (&["verify", "nowhere.json"], "cannot read the plan"),
+    ] {
+        let (code, _, err) = routerwise(folder.path(), arguments);
+        assert_eq!(code, 2, "{arguments:?}: {err}");
+        assert!(err.contains(message), "{arguments:?}: {err}");
+    }
+}
+
+#[test]
+fn planning_without_profiles_says_how_to_make_them() {
+    let folder = tiny();
+    fs::remove_dir_all(folder.path().join("tiny/profiles")).unwrap();
+    let (code, _, err) = routerwise(folder.path(), &["plan", "tiny"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("profile --simulate"), "{err}");
+}
