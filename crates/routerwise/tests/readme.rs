@@ -1,4 +1,4 @@
-//! The README is true: its commands work as printed, and the demo prints what it shows.
+//! The README is true: its commands work as printed, and the demo prints what it shows (`UPDATE_README=1` writes that anew).
 
 #![expect(clippy::unwrap_used, reason = "test helpers: the panic is the report")]
 
@@ -73,10 +73,30 @@ fn the_demo_prints_what_the_readme_shows() {
     let folder = TempDir::new().unwrap();
     let (code, out) = run(folder.path(), &["demo"]);
     assert_eq!(code, 0, "{out}");
+    if std::env::var_os("UPDATE_README").is_some() {
+        update_readme(&out);
+    }
     let trimmed = |text: &str| text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
     let shown = blocks("text").remove(0);
     assert!(
         trimmed(&out).contains(trimmed(&shown).trim_end()),
         "the README shows:\n{shown}\nthe demo prints:\n{out}"
     );
+}
+
+/// Writes the demo's plan and simulation into the README.
+fn update_readme(out: &str) {
+    let text = readme();
+    let start = text.find("```text\n").unwrap() + "```text\n".len();
+    let end = start + text[start..].find("```").unwrap();
+    let lines = out.lines().skip_while(|line| !line.starts_with("Plan "));
+    let shown: String = lines
+        .take_while(|line| !line.starts_with("Next"))
+        .map(|line| line.trim_end().to_owned() + "\n")
+        .collect();
+    fs::write(
+        root().join("README.md"),
+        format!("{}{}\n{}", &text[..start], shown.trim_end(), &text[end..]),
+    )
+    .unwrap();
 }

@@ -87,7 +87,7 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
     let met = simulate::play(&scenario, plan, &simulate::Settings::default(), out)?;
     writeln!(
         out,
-        "\nNext:
+        "\nNext (write `cargo run --release --` for `routerwise` where it is not installed):
   routerwise check {folder}                     every value in force, and why
   routerwise plan {folder} --rate 20            what if twice as much arrives?
   routerwise explain {folder} --plan {folder}/plan.json

@@ -117,6 +117,12 @@ pub(crate) fn play(
         let verdict = if *value <= limit(slo) { "met" } else { "MISSED" };
         writeln!(out, " {slo}: {} simulated, {verdict}", spelled(slo, *value))?;
     }
+    if more_cache_than_profiled(scenario, plan) {
+        writeln!(
+            out,
+            " Memory that was left over went to KV caches, which the profiles did not have: latency may come out lower than predicted."
+        )?;
+    }
     if played.n_refused > 0 {
         writeln!(
             out,
@@ -125,6 +131,16 @@ pub(crate) fn play(
         )?;
     }
     Ok(answer(plan, &played))
+}
+
+/// Whether some replica has clearly more KV cache than its model's profiles were taken with.
+fn more_cache_than_profiled(scenario: &Scenario, plan: &Plan) -> bool {
+    plan.models.iter().zip(&scenario.models).any(|(planned, model)| {
+        planned
+            .kv_cache
+            .iter()
+            .any(|kv_cache| kv_cache.as_f64() > 1.05 * model.kv_reserve.as_f64())
+    })
 }
 
 fn played(scenario: &Scenario, plan: &Plan, settings: &Settings) -> Result<Played, Failure> {
