@@ -1,5 +1,6 @@
 //! JSON Schemas of the files that programs write.
 
+use routerwise_types::answer::{Explanation, NoPlan, Simulation, Verification};
 use routerwise_types::plan::Plan;
 use routerwise_types::profile::ProfileSet;
 use schemars::schema_for;
@@ -15,11 +16,27 @@ pub enum Document {
     Profile,
     /// What `routerwise check --format json` prints.
     Check,
+    /// What `routerwise plan --format json` prints where there is no plan.
+    NoPlan,
+    /// What `routerwise explain --format json` prints.
+    Explain,
+    /// What `routerwise verify --format json` prints.
+    Verify,
+    /// What `routerwise simulate --format json` prints.
+    Simulate,
 }
 
 impl Document {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Plan, Self::Profile, Self::Check];
+    pub const ALL: [Self; 7] = [
+        Self::Plan,
+        Self::Profile,
+        Self::Check,
+        Self::NoPlan,
+        Self::Explain,
+        Self::Verify,
+        Self::Simulate,
+    ];
 
     /// Its name on the command line; its schema is `docs/reference/schemas/<name>.json`.
     #[must_use]
@@ -28,6 +45,10 @@ impl Document {
             Self::Plan => "plan",
             Self::Profile => "profile",
             Self::Check => "check",
+            Self::NoPlan => "no-plan",
+            Self::Explain => "explain",
+            Self::Verify => "verify",
+            Self::Simulate => "simulate",
         }
     }
 
@@ -41,6 +62,10 @@ impl Document {
             Self::Plan => schema_for!(Plan),
             Self::Profile => schema_for!(ProfileSet),
             Self::Check => schema_for!(Report),
+            Self::NoPlan => schema_for!(NoPlan),
+            Self::Explain => schema_for!(Explanation),
+            Self::Verify => schema_for!(Verification),
+            Self::Simulate => schema_for!(Simulation),
         };
         let text = serde_json::to_string_pretty(&schema).expect("a schema holds only what JSON holds");
         format!("{text}\n")

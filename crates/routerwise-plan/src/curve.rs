@@ -17,6 +17,17 @@ pub enum Reading {
 }
 
 /// A never falling piecewise-linear function of one replica's load in requests/s.
+///
+/// ```
+/// use routerwise_plan::curve::{LatencyCurve, Sample};
+///
+/// let measured = [(1.0, 0.080), (3.0, 0.120), (5.0, 0.400)];
+/// let samples = measured.map(|(load, value)| Sample { load, value, weight: 2000 });
+/// let ttft = LatencyCurve::new(&samples, 4.0).unwrap();
+/// assert_eq!(ttft.at(0.5), Some(0.080)); // constant below the first load
+/// assert!((ttft.at(2.0).unwrap() - 0.100).abs() < 1e-12); // linear between loads
+/// assert_eq!(ttft.at(4.5), None); // nothing beyond capacity
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct LatencyCurve {
     loads: Vec<f64>,

@@ -37,6 +37,28 @@ pub enum Packing {
 }
 
 /// Looks for a placement, visiting at most `max_steps` states.
+///
+/// ```
+/// use routerwise_plan::packing::{Demand, Packing, pack};
+/// use routerwise_types::Bytes;
+/// use routerwise_types::cluster::{Cluster, GpuType, Interconnect, Node};
+///
+/// let gb = |n: u64| n * 1_000_000_000;
+/// let gpu = GpuType {
+///     name: "a100-80gb-sxm".into(),
+///     memory: Bytes(gb(80)),
+///     usable_memory: Bytes(gb(72)),
+///     peak_flops: 312e12,
+///     peak_bandwidth: 2.0e12,
+///     price_per_hour: None,
+/// };
+/// let node = Node { name: "node".into(), gpu_type_ix: 0, n_gpus: 2, interconnect: Interconnect::Nvswitch };
+/// let cluster = Cluster { gpu_types: vec![gpu], nodes: vec![node] };
+/// let large = Demand { model_ix: 0, gpu_type_ix: 0, tensor_parallel: 2, shard_units: 6, shard_memory: gb(40), n_replicas: 1 };
+/// let small = Demand { model_ix: 1, tensor_parallel: 1, shard_units: 4, shard_memory: gb(20), n_replicas: 2, ..large };
+/// let Packing::Placed(placement) = pack(&cluster, 10, &[large, small], 2, 1_000) else { panic!("it fits") };
+/// assert_eq!(placement, vec![vec![vec![0, 1]], vec![vec![0], vec![1]]]);
+/// ```
 #[must_use]
 pub fn pack(cluster: &Cluster, units_per_gpu: u32, demands: &[Demand], n_models: usize, max_steps: u32) -> Packing {
     let mut replicas: Vec<Demand> = demands

@@ -3,6 +3,7 @@
 //! Everything here is a plain value: no clock, no IO. Files are read in `routerwise-inputs`; what a program writes
 //! (profiles, plans, reports) is serialised from these types, with a `schema` number and a generated JSON Schema.
 
+pub mod answer;
 pub mod catalogue;
 pub mod cluster;
 pub mod fingerprint;

@@ -1,5 +1,14 @@
 //! Units as types: adding seconds to tokens does not compile, and a value outside its range does not exist.
 //!
+//! ```
+//! use routerwise_types::{Fraction, RequestsPerSecond, Seconds};
+//!
+//! let rate = RequestsPerSecond::new(20.0)?.share(Fraction::new(0.25)?);
+//! assert_eq!(rate * Seconds::new(0.4)?, 2.0); // Little's law: requests in flight
+//! assert!(Seconds::new(f64::NAN).is_err());
+//! # Ok::<(), routerwise_types::OutOfRange>(())
+//! ```
+//!
 //! In JSON every unit is a plain number in the base unit that its schema names (seconds, bytes, requests per second).
 
 use std::borrow::Cow;

@@ -1,7 +1,10 @@
-//! Tables for people.
+//! Tables for people, JSON for programs.
+
+use std::io::{self, Write};
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
+use serde::Serialize;
 
 /// A table whose columns are aligned as given, one letter each: `l` left, `r` right. Fits the terminal where there is one.
 pub(crate) fn table<const N: usize>(
@@ -23,4 +26,10 @@ pub(crate) fn table<const N: usize>(
         });
     }
     table
+}
+
+/// A value as indented JSON.
+pub(crate) fn print_json(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
+    let text = serde_json::to_string_pretty(value).expect("answers hold only what JSON holds");
+    writeln!(out, "{text}")
 }

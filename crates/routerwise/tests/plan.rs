@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use assert_cmd::Command;
+use routerwise_types::answer::{Explanation, NoPlan, Simulation, Verification};
 use tempfile::TempDir;
 
 fn routerwise(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
@@ -64,6 +65,32 @@ fn the_same_inputs_give_the_same_bytes() {
     assert_eq!((code, &json), (0, &first));
     routerwise(folder.path(), &["plan", "tiny"]);
     assert_eq!(fs::read_to_string(folder.path().join("tiny/plan.json")).unwrap(), first);
+}
+
+#[test]
+fn json_answers_read_back_as_what_their_schema_says() {
+    let folder = tiny();
+    routerwise(folder.path(), &["plan", "tiny"]);
+    let json = |arguments: &[&str]| {
+        let (_, out, err) = routerwise(folder.path(), &[arguments, &["--format", "json"]].concat());
+        assert_eq!(err, "");
+        out
+    };
+    let verification: Verification = serde_json::from_str(&json(&["verify", "tiny/plan.json"])).unwrap();
+    assert!(verification.violations.is_empty());
+    let explanation: Explanation =
+        serde_json::from_str(&json(&["explain", "tiny", "--plan", "tiny/plan.json"])).unwrap();
+    assert_eq!(
+        (explanation.retained_by_compute, explanation.plan),
+        (Some(9), Some(verification.plan))
+    );
+    let simulation: Simulation = serde_json::from_str(&json(&["simulate", "tiny/plan.json"])).unwrap();
+    assert!(simulation.slos.iter().all(|slo| slo.met) && simulation.models.len() == 2);
+    let slowed = json(&["simulate", "tiny/plan.json", "--interference", "0.4"]);
+    let slowed: Simulation = serde_json::from_str(&slowed).unwrap();
+    assert!(slowed.all.tpot.unwrap().mean >= simulation.all.tpot.unwrap().mean);
+    let no_plan: NoPlan = serde_json::from_str(&json(&["plan", "tiny", "--target-ms", "5"])).unwrap();
+    assert!(!no_plan.feasible && no_plan.target_factor.unwrap() > 1.0);
 }
 
 #[test]

@@ -7,14 +7,15 @@ use routerwise_plan::explain::{Binding, binding};
 use routerwise_plan::problem::Problem;
 use routerwise_plan::space::{Retained, retained};
 use routerwise_types::Scenario;
+use routerwise_types::answer::{ANSWER_SCHEMA, BindingSlo, Explanation};
 use routerwise_types::plan::Plan;
-use serde_json::json;
 
 use crate::cli::{Format, ScenarioArgs};
 use crate::cmd::plan::unplannable;
 use crate::failure::{Answer, Failure};
 use crate::plan_file;
 use crate::render::counted;
+use crate::table::print_json;
 
 /// Say how large a scenario's space of setups is and, with a plan, what binds and what its prices mean
 #[derive(Debug, clap::Args)]
@@ -76,24 +77,26 @@ fn json_report(
     plan: Option<&Plan>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let report = json!({
-        "setups_in_space": problem.setups_in_space(),
-        "retained_by_compute": counts.map(|counts| counts.by_compute),
-        "placeable": counts.map(|counts| counts.placeable),
-        "placeable_with_memory": counts.map(|counts| counts.placeable_with_memory),
-        "plan": plan.map(|plan| plan.id.clone()),
-        "binding_slos": plan.map(|plan| binding(plan)
-            .into_iter()
-            .filter_map(|binding| match binding {
-                Binding::Slo { slo_ix, per_percent } => Some(json!({
-                    "slo": plan.slos[slo_ix].to_string(),
-                    "quality_per_percent": per_percent,
-                })),
-                _ => None,
-            })
-            .collect::<Vec<_>>()),
+    let binding_slos = plan.map_or_else(Vec::new, |plan| {
+        let slos = binding(plan).into_iter().filter_map(|binding| match binding {
+            Binding::Slo { slo_ix, per_percent } => Some(BindingSlo {
+                slo: plan.slos[slo_ix],
+                quality_per_percent: per_percent,
+            }),
+            Binding::Capacity { .. } | Binding::Nothing => None,
+        });
+        slos.collect()
     });
-    writeln!(out, "{report:#}")?;
+    let answer = Explanation {
+        schema: ANSWER_SCHEMA,
+        setups_in_space: problem.setups_in_space(),
+        retained_by_compute: counts.map(|counts| counts.by_compute),
+        placeable: counts.map(|counts| counts.placeable),
+        placeable_with_memory: counts.map(|counts| counts.placeable_with_memory),
+        plan: plan.map(|plan| plan.id.clone()),
+        binding_slos,
+    };
+    print_json(&answer, out)?;
     Ok(())
 }
 

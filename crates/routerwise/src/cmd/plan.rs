@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use routerwise_plan::Outcome;
 use routerwise_plan::explain::what_would_help;
 use routerwise_plan::problem::Unplannable;
+use routerwise_types::answer::{ANSWER_SCHEMA, NoPlan};
 use routerwise_types::{Fingerprint, RequestsPerSecond, Scenario, Seconds};
-use serde_json::json;
 
 use crate::cli::{Format, ScenarioArgs};
 use crate::failure::{Answer, Failure};
+use crate::table::print_json;
 use crate::{plan_file, render};
 
 /// Find the best setup and routing together, and prove how good they are
@@ -60,14 +61,15 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
             Ok(Answer::No)
         }
         (Outcome::Infeasible(miss), Format::Json) => {
-            let ways = json!({
-                "feasible": false,
-                "binding": miss.binding,
-                "target_factor": miss.target_factor,
-                "rate": miss.rate,
-                "more_gpus": miss.more_gpus,
-            });
-            writeln!(out, "{ways:#}")?;
+            let answer = NoPlan {
+                schema: ANSWER_SCHEMA,
+                feasible: false,
+                binding: miss.binding.clone(),
+                target_factor: miss.target_factor,
+                rate: miss.rate,
+                more_gpus: miss.more_gpus,
+            };
+            print_json(&answer, out)?;
             Ok(Answer::No)
         }
         (Outcome::Optimal(plan) | Outcome::Feasible { plan, .. }, format) => {

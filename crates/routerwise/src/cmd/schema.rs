@@ -22,6 +22,14 @@ enum Name {
     Profile,
     /// The report of `routerwise check --format json`
     Check,
+    /// What `routerwise plan --format json` prints where there is no plan
+    NoPlan,
+    /// The report of `routerwise explain --format json`
+    Explain,
+    /// The report of `routerwise verify --format json`
+    Verify,
+    /// The report of `routerwise simulate --format json`
+    Simulate,
 }
 
 pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
@@ -29,6 +37,10 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
         Name::Plan => Document::Plan,
         Name::Profile => Document::Profile,
         Name::Check => Document::Check,
+        Name::NoPlan => Document::NoPlan,
+        Name::Explain => Document::Explain,
+        Name::Verify => Document::Verify,
+        Name::Simulate => Document::Simulate,
     };
     write!(out, "{}", document.schema())?;
     Ok(Answer::Yes)

@@ -3,17 +3,17 @@
 use std::io::Write;
 
 use routerwise_plan::explain::expected_latency;
-use routerwise_simulate::world::{self, Played, Served};
+use routerwise_simulate::world::{self, Interference, Played, Served};
+use routerwise_types::answer::{ANSWER_SCHEMA, SimulatedModel, SimulatedSlo, Simulation};
 use routerwise_types::plan::{Plan, PlannedLatency};
 use routerwise_types::profile::LatencyStat;
 use routerwise_types::workload::{Scope, Slo, Statistic};
-use routerwise_types::{Scenario, Seconds};
-use serde_json::json;
+use routerwise_types::{Fraction, Scenario, Score, Seconds};
 
 use crate::cli::Format;
 use crate::failure::{Answer, Failure};
 use crate::plan_file::PlanArgs;
-use crate::table::table;
+use crate::table::{print_json, table};
 
 /// Play a plan in the simulator: arrivals, routing and every replica on one virtual clock
 #[derive(Debug, clap::Args)]
@@ -27,6 +27,9 @@ pub(crate) struct Args {
     /// Seed of arrivals, lengths and prompts
     #[arg(long, default_value_t = Settings::default().seed)]
     seed: u64,
+    /// How much busy neighbours slow an engine's memory: 0.1 to 0.4 have been published for GPUs shared by MPS
+    #[arg(long, default_value_t = 0.0, value_name = "FACTOR")]
+    interference: f64,
     /// How to print
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -43,6 +46,7 @@ Exit code 1 says that an objective was missed.";
 pub(crate) struct Settings {
     n_requests: usize,
     seed: u64,
+    interference: f64,
 }
 
 impl Default for Settings {
@@ -51,6 +55,7 @@ impl Default for Settings {
         Self {
             n_requests: 20_000,
             seed: 1,
+            interference: 0.0,
         }
     }
 }
@@ -62,10 +67,17 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
             help: "give at least 100; 20000 is the default".into(),
         });
     }
+    if !(0.0..=10.0).contains(&args.interference) {
+        return Err(Failure::Request {
+            what: format!("`--interference` must be between 0 and 10, found {}", args.interference),
+            help: "0.2 makes memory 20 % slower beside neighbours that are always busy; 0 is the default".into(),
+        });
+    }
     let (scenario, plan) = args.plan.load()?;
     let settings = Settings {
         n_requests: args.requests,
         seed: args.seed,
+        interference: args.interference,
     };
     match args.format {
         Format::Table => play(&scenario, &plan, &settings, out),
@@ -144,11 +156,12 @@ fn more_cache_than_profiled(scenario: &Scenario, plan: &Plan) -> bool {
 }
 
 fn played(scenario: &Scenario, plan: &Plan, settings: &Settings) -> Result<Played, Failure> {
+    let interference = Interference(settings.interference);
     let settings = world::Settings {
         n_requests: settings.n_requests,
         seed: settings.seed,
     };
-    world::play(scenario, plan, settings).map_err(|error| Failure::Request {
+    world::play_with(scenario, plan, settings, interference).map_err(|error| Failure::Request {
         what: error.to_string(),
         help: "give the model an architecture and an engine that the engine model knows; see `routerwise check`".into(),
     })
@@ -229,62 +242,58 @@ fn json_report(
     played: &Played,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let served = |served: &Served| {
-        let stat = |stat: &Option<LatencyStat>| {
-            stat.as_ref().map(|stat| {
-                json!({
-                    "mean": stat.mean,
-                    "ci95": stat.ci95,
-                    "p50": stat.sketch.quantile(0.5),
-                    "p95": stat.sketch.quantile(0.95),
-                    "p99": stat.sketch.quantile(0.99),
-                })
-            })
-        };
-        json!({
-            "n_requests": served.n_requests,
-            "fraction": served.fraction,
-            "quality": served.quality,
-            "ttft_seconds": stat(&served.ttft),
-            "tpot_seconds": stat(&served.tpot),
-            "e2e_seconds": stat(&served.e2e),
-        })
-    };
     let expected = expected_latency(scenario, plan);
-    let models: Vec<_> = plan
-        .models
-        .iter()
-        .zip(&expected)
-        .zip(&played.models)
-        .map(|((model, expected), simulated)| {
-            json!({
-                "name": model.name,
-                "predicted": { "fraction": model.fraction, "quality": model.quality, "latency_seconds": expected },
-                "simulated": served(simulated),
-            })
-        })
-        .collect();
-    let slos: Vec<_> = plan
+    let models = plan.models.iter().zip(&expected).zip(&played.models);
+    let prediction = &plan.prediction;
+    let slos = plan
         .slos
         .iter()
         .zip(&played.slo_values)
-        .map(|(slo, value)| json!({ "slo": slo, "value": value, "limit": limit(slo), "met": *value <= limit(slo) }))
-        .collect();
-    let report = json!({
-        "plan": plan.id,
-        "seed": settings.seed,
-        "n_requests": settings.n_requests,
-        "n_refused": played.n_refused,
-        "models": models,
-        "all": {
-            "predicted": {
-                "quality": plan.prediction.quality,
-                "latency_seconds": plan.prediction.latency_without_headroom,
-            },
-            "simulated": served(&played.all),
-        },
-        "slos": slos,
-    });
-    writeln!(out, "{report:#}")?;
+        .map(|(slo, value)| SimulatedSlo {
+            slo: *slo,
+            value: *value,
+            limit: limit(slo),
+            met: *value <= limit(slo),
+        });
+    let answer = Simulation {
+        schema: ANSWER_SCHEMA,
+        plan: plan.id.clone(),
+        seed: settings.seed,
+        n_requests: settings.n_requests,
+        n_refused: played.n_refused,
+        models: models
+            .map(|((model, expected), served)| simulated(&model.name, model.fraction, model.quality, *expected, served))
+            .collect(),
+        all: simulated(
+            "all",
+            Fraction::ONE,
+            Some(prediction.quality),
+            Some(prediction.latency_without_headroom),
+            &played.all,
+        ),
+        slos: slos.collect(),
+    };
+    print_json(&answer, out)?;
     Ok(())
+}
+
+fn simulated(
+    name: &str,
+    predicted_fraction: Fraction,
+    predicted_quality: Option<Score>,
+    predicted: Option<PlannedLatency>,
+    served: &Served,
+) -> SimulatedModel {
+    SimulatedModel {
+        name: name.to_owned(),
+        predicted_fraction,
+        predicted_quality,
+        predicted,
+        n_requests: served.n_requests,
+        fraction: served.fraction,
+        quality: served.quality,
+        ttft: served.ttft.as_ref().map(Into::into),
+        tpot: served.tpot.as_ref().map(Into::into),
+        e2e: served.e2e.as_ref().map(Into::into),
+    }
 }

@@ -3,11 +3,12 @@
 use std::io::Write;
 
 use routerwise_plan::check::check;
-use serde_json::json;
+use routerwise_types::answer::{ANSWER_SCHEMA, Verification};
 
 use crate::cli::Format;
 use crate::failure::{Answer, Failure};
 use crate::plan_file::PlanArgs;
+use crate::table::print_json;
 
 /// Recompute a plan from its inputs with code that shares nothing with the search: routing, load, latency, packing and bound
 #[derive(Debug, clap::Args)]
@@ -31,7 +32,14 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
     let (scenario, plan) = args.plan.load()?;
     let found: Vec<String> = check(&scenario, &plan).iter().map(ToString::to_string).collect();
     match args.format {
-        Format::Json => writeln!(out, "{:#}", json!({ "plan": plan.id, "violations": found }))?,
+        Format::Json => {
+            let answer = Verification {
+                schema: ANSWER_SCHEMA,
+                plan: plan.id.clone(),
+                violations: found.clone(),
+            };
+            print_json(&answer, out)?;
+        }
         Format::Table if found.is_empty() => writeln!(
             out,
             "plan {} holds: routing, load, latency, packing and the bound of {:.4} were recomputed from its inputs",
