@@ -10,7 +10,7 @@ use routerwise_types::units::{Bytes, Fraction, RequestsPerSecond, Seconds};
 
 use crate::assemble::mean_latency;
 use crate::problem::{Problem, Unplannable};
-use crate::search::{Goal, search};
+use crate::search::{Effort, Goal, search};
 
 /// What one change of the scenario would be worth.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +21,8 @@ pub struct Worth {
     pub quality: Option<f64>,
     /// Quality gained against the plan.
     pub gain: Option<f64>,
+    /// Whether the search was finished; if not, `quality` is what it had found so far.
+    pub finished: bool,
 }
 
 /// Something that keeps a plan from being better.
@@ -106,13 +108,13 @@ pub fn what_would_help(scenario: &Scenario, plan: &Plan) -> Result<Vec<Worth>, U
     changes
         .into_iter()
         .map(|(change, changed)| {
-            let quality = search(&Problem::new(&changed)?, Goal::Best)
-                .best
-                .map(|best| best.quality);
+            let found = search(&Problem::new(&changed)?, Goal::Best, Effort::ASIDE);
+            let quality = found.best.map(|best| best.quality);
             Ok(Worth {
                 change,
                 quality,
                 gain: quality.map(|quality| quality - plan.prediction.quality.value()),
+                finished: !found.cut_short,
             })
         })
         .collect()
@@ -131,7 +133,9 @@ pub fn near_miss(scenario: &Scenario) -> NearMiss {
     if feasible(&with_rate(scenario, low)) {
         miss.binding.push("the arrival rate".to_owned());
         let divided_by = least(1.0, 1.0 / low, |factor| feasible(&with_rate(scenario, 1.0 / factor)));
-        miss.rate = RequestsPerSecond::new(scenario.workload.rate.value() / divided_by).ok();
+        // Rounded down, so that the rate is met as it is printed.
+        let rate = (scenario.workload.rate.value() / divided_by * 100.0).floor() / 100.0;
+        miss.rate = RequestsPerSecond::new(rate).ok().filter(|rate| rate.value() > 0.0);
     }
     if feasible(&with_memory(scenario, 1000)) {
         miss.binding.push("GPU memory".to_owned());
@@ -154,7 +158,20 @@ pub fn near_miss(scenario: &Scenario) -> NearMiss {
 }
 
 fn feasible(scenario: &Scenario) -> bool {
-    Problem::new(scenario).is_ok_and(|problem| search(&problem, Goal::Feasible).best.is_some())
+    is_feasible(scenario) == Some(true)
+}
+
+/// Whether any setup meets the SLOs; nothing when the search ran out of work.
+pub(crate) fn is_feasible(scenario: &Scenario) -> Option<bool> {
+    let Ok(problem) = Problem::new(scenario) else {
+        return Some(false);
+    };
+    let found = search(&problem, Goal::Feasible, Effort::ASIDE);
+    match (found.best, found.cut_short) {
+        (Some(_), _) => Some(true),
+        (None, true) => None,
+        (None, false) => Some(false),
+    }
 }
 
 /// Least factor in `[low, high]` for which something holds that holds at `high` and stays true above: to 1 %, by bisection of its logarithm.

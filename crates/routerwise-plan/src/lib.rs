@@ -27,7 +27,7 @@ use routerwise_types::scenario::Scenario;
 
 use crate::explain::NearMiss;
 use crate::problem::{Problem, Unplannable};
-use crate::search::{Goal, search};
+use crate::search::{Effort, Goal, search};
 
 /// What a planning run concluded.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +43,8 @@ pub enum Outcome {
     },
     /// Nothing meets the SLOs; the closest miss says what binds.
     Infeasible(NearMiss),
+    /// The budget ran out before any plan was found, and before there was a proof that none exists.
+    Undecided,
 }
 
 impl Outcome {
@@ -51,7 +53,7 @@ impl Outcome {
     pub fn plan(&self) -> Option<&Plan> {
         match self {
             Self::Optimal(plan) | Self::Feasible { plan, .. } => Some(plan),
-            Self::Infeasible(_) => None,
+            Self::Infeasible(_) | Self::Undecided => None,
         }
     }
 }
@@ -64,19 +66,24 @@ impl Outcome {
 /// [`Unplannable`] when an input is missing; that nothing meets the SLOs is an [`Outcome`].
 pub fn plan(scenario: &Scenario, parent: Option<&Plan>) -> Result<Outcome, Unplannable> {
     let problem = Problem::new(scenario)?;
-    Ok(match solve(scenario, &problem, parent) {
-        None => Outcome::Infeasible(explain::near_miss(scenario)),
-        Some(plan) => {
-            let gap = plan.certificate.gap;
-            // Realising the fractions prompt by prompt may cost a little beyond the search's own tolerance.
-            if gap <= 1.5 * problem.tolerance + 1e-6 {
-                Outcome::Optimal(Box::new(plan))
-            } else {
-                Outcome::Feasible {
-                    plan: Box::new(plan),
-                    gap,
-                }
-            }
+    let found = search(&problem, Goal::Best, Effort::PLAN);
+    let cut_short = found.cut_short;
+    let Some(plan) = finish(scenario, &problem, found, parent) else {
+        let undecided = cut_short || explain::is_feasible(scenario) != Some(false);
+        return Ok(if undecided {
+            Outcome::Undecided
+        } else {
+            Outcome::Infeasible(explain::near_miss(scenario))
+        });
+    };
+    let gap = plan.certificate.gap;
+    // Realising the fractions prompt by prompt may cost a little beyond the search's own tolerance.
+    Ok(if gap <= 1.5 * problem.tolerance + 1e-6 {
+        Outcome::Optimal(Box::new(plan))
+    } else {
+        Outcome::Feasible {
+            plan: Box::new(plan),
+            gap,
         }
     })
 }
@@ -84,7 +91,10 @@ pub fn plan(scenario: &Scenario, parent: Option<&Plan>) -> Result<Outcome, Unpla
 /// Plans a problem that was built before: what a benchmark times.
 #[must_use]
 pub fn solve(scenario: &Scenario, problem: &Problem, parent: Option<&Plan>) -> Option<Plan> {
-    let mut found = search(problem, Goal::Best);
+    finish(scenario, problem, search(problem, Goal::Best, Effort::PLAN), parent)
+}
+
+fn finish(scenario: &Scenario, problem: &Problem, mut found: search::Found, parent: Option<&Plan>) -> Option<Plan> {
     let best = found.best.clone()?;
     let filled = settle::fill_up(problem, &best);
     let policy = settle::settle(problem, &mut found.routes, &filled)

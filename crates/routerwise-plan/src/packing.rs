@@ -61,6 +61,17 @@ pub enum Packing {
 /// ```
 #[must_use]
 pub fn pack(cluster: &Cluster, units_per_gpu: u32, demands: &[Demand], n_models: usize, max_steps: u32) -> Packing {
+    pack_counting(cluster, units_per_gpu, demands, n_models, max_steps).0
+}
+
+/// [`pack`], and how many states it visited.
+pub(crate) fn pack_counting(
+    cluster: &Cluster,
+    units_per_gpu: u32,
+    demands: &[Demand],
+    n_models: usize,
+    max_steps: u32,
+) -> (Packing, u32) {
     let mut replicas: Vec<Demand> = demands
         .iter()
         .flat_map(|demand| std::iter::repeat_n(*demand, demand.n_replicas))
@@ -88,7 +99,13 @@ pub fn pack(cluster: &Cluster, units_per_gpu: u32, demands: &[Demand], n_models:
         steps: max_steps,
         replicas,
     };
-    match search.place(0) {
+    let found = if search.too_many_large() {
+        Found::No
+    } else {
+        search.place(0)
+    };
+    let visited = max_steps - search.steps;
+    let packing = match found {
         Found::Yes => {
             let mut placement = vec![Vec::new(); n_models];
             for (replica, gpus) in search.replicas.iter().zip(search.chosen) {
@@ -101,7 +118,8 @@ pub fn pack(cluster: &Cluster, units_per_gpu: u32, demands: &[Demand], n_models:
         }
         Found::No => Packing::Impossible,
         Found::OutOfSteps => Packing::Undecided,
-    }
+    };
+    (packing, visited)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -212,6 +230,34 @@ impl Search<'_> {
             }
         }
         found
+    }
+
+    /// Whether more shards than could be are larger than a half (third, …) of a GPU in either resource: at most `k − 1` shards above
+    /// one `k`-th fit on one. Rules out at a glance what would take an exhaustive search.
+    fn too_many_large(&self) -> bool {
+        (0..self.cluster.gpu_types.len()).any(|gpu_type_ix| {
+            let n_gpus = self.cluster.n_gpus_of(gpu_type_ix) as u64;
+            let full = self
+                .cluster
+                .gpus()
+                .zip(&self.left)
+                .find(|(gpu, _)| gpu.gpu_type_ix == gpu_type_ix);
+            let Some((_, full)) = full else { return false };
+            let above = |larger: &dyn Fn(&Demand) -> bool| -> u64 {
+                let own = self
+                    .replicas
+                    .iter()
+                    .filter(|replica| replica.gpu_type_ix == gpu_type_ix);
+                own.filter(|replica| larger(replica))
+                    .map(|replica| replica.tensor_parallel as u64)
+                    .sum()
+            };
+            (2..=8).any(|k| {
+                let most = (k - 1) * n_gpus;
+                above(&|replica| u64::from(replica.shard_units) * k > u64::from(full.units)) > most
+                    || above(&|replica| replica.shard_memory * k > full.memory) > most
+            })
+        })
     }
 
     /// Whether what is left could hold the remaining replicas if shards could be cut up.

@@ -9,6 +9,7 @@
 //! halves go back into the heap, so the answer is exact there too.
 
 pub(crate) mod bound;
+pub(crate) mod fit;
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -16,12 +17,12 @@ use std::collections::BinaryHeap;
 use routerwise_types::setup::Placement;
 
 use crate::flow::Interval;
-use crate::packing::{Demand, Packing, pack};
+use crate::packing::Packing;
 use crate::prices::{Dual, Ending, Inner, Offering, Routes, Solved, Until, solve};
 use crate::problem::Problem;
 use bound::PricePoint;
+use fit::Fits;
 
-const MAX_PACKING_STEPS: u32 = 50_000;
 const MAX_EVALUATIONS_PER_SOLVE: u64 = 3_000;
 /// More open partial setups than this and the search stops with the gap it has.
 const MAX_OPEN: usize = 4_000_000;
@@ -29,6 +30,9 @@ const MAX_OPEN: usize = 4_000_000;
 const FEASIBILITY: f64 = 1e-9;
 /// Part of the tolerance that the search uses up; the rest is for realising its fractions prompt by prompt.
 const SEARCH_PART: f64 = 0.8;
+/// Dives for a first routing, and candidates tried for each model in one.
+const MAX_DIVES: u64 = 12;
+const MAX_TRIED: usize = 200;
 const NARROWEST: f64 = 1e-7;
 
 /// What a search found.
@@ -39,6 +43,8 @@ pub(crate) struct Found {
     pub(crate) pool: Vec<PricePoint>,
     pub(crate) routes: Routes,
     pub(crate) counts: Counts,
+    /// Whether the search ended because it ran out of work, not because it was done.
+    pub(crate) cut_short: bool,
 }
 
 /// The best routing so far.
@@ -71,9 +77,21 @@ pub(crate) enum Goal {
     Feasible,
 }
 
-pub(crate) fn search(problem: &Problem, goal: Goal) -> Found {
-    let mut search = Search::new(problem);
+/// How much work a search may be, in steps of some tens of nanoseconds: price points looked up and packing states visited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Effort(pub(crate) u64);
+
+impl Effort {
+    /// For a plan: some seconds.
+    pub(crate) const PLAN: Self = Self(150_000_000);
+    /// For each answer to what would help: some tenths of a second.
+    pub(crate) const ASIDE: Self = Self(10_000_000);
+}
+
+pub(crate) fn search(problem: &Problem, goal: Goal, effort: Effort) -> Found {
+    let mut search = Search::new(problem, effort);
     search.price_relaxation();
+    search.dive();
     search.run(goal);
     search.finish()
 }
@@ -123,10 +141,13 @@ struct Search<'a> {
     /// Highest bound of what was set aside without a proof.
     set_aside: f64,
     counts: Counts,
+    fits: Fits,
+    work_left: u64,
+    cut_short: bool,
 }
 
 impl<'a> Search<'a> {
-    fn new(problem: &'a Problem) -> Self {
+    fn new(problem: &'a Problem, effort: Effort) -> Self {
         let mut order: Vec<usize> = (0..problem.models.len()).collect();
         let largest = |model: &usize| problem.models[*model].candidates.iter().map(|c| c.shard_memory).max();
         order.sort_by_key(|model| std::cmp::Reverse(largest(model)));
@@ -140,6 +161,9 @@ impl<'a> Search<'a> {
             best: None,
             set_aside: f64::NEG_INFINITY,
             counts: Counts::default(),
+            fits: Fits::default(),
+            work_left: effort.0,
+            cut_short: false,
         }
     }
 
@@ -209,10 +233,10 @@ impl<'a> Search<'a> {
                 self.heap.push(node);
                 return;
             }
-            if goal == Goal::Feasible && self.best.is_some()
-                || self.counts.solved >= u64::from(self.problem.max_solves)
-                || self.heap.len() > MAX_OPEN
-            {
+            let found = goal == Goal::Feasible && self.best.is_some();
+            let solves_spent = self.counts.solved >= u64::from(self.problem.max_solves);
+            if found || solves_spent || self.work_left == 0 || self.heap.len() > MAX_OPEN {
+                self.cut_short = !found;
                 self.heap.push(node);
                 return;
             }
@@ -232,6 +256,37 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// Looks for a first routing: model by model the candidate with the highest bound that still fits, a few times over as
+    /// prices are learnt.
+    fn dive(&mut self) {
+        for _ in 0..u64::from(self.problem.max_solves).min(MAX_DIVES) {
+            let mut node = Node {
+                bound: f64::INFINITY,
+                choice: Vec::new(),
+                used: 0,
+                seen: 0,
+                split: None,
+            };
+            while node.choice.len() < self.order.len() {
+                let mut children = self.children(&node);
+                children.sort_by(|a, b| b.cmp(a));
+                let fitting = children.into_iter().take(MAX_TRIED).find(|child| {
+                    let (packing, steps) = fit::pack_prefix(self.problem, &self.order, &child.choice);
+                    self.work_left = self.work_left.saturating_sub(steps);
+                    matches!(packing, Packing::Placed(_))
+                });
+                match fitting.filter(|child| child.bound > self.cut_off()) {
+                    Some(child) => node = child,
+                    None => return,
+                }
+            }
+            self.decide(node);
+            if self.best.is_some() {
+                return;
+            }
+        }
+    }
+
     fn push(&mut self, node: Node) {
         self.heap.push(node);
     }
@@ -244,7 +299,12 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn tighten(&self, node: &mut Node) {
+    fn spend(&mut self, work: u64) {
+        self.work_left = self.work_left.saturating_sub(work);
+    }
+
+    fn tighten(&mut self, node: &mut Node) {
+        self.spend((self.pool.len() - node.seen) as u64);
         for point in &self.pool[node.seen..] {
             let bound = match &node.split {
                 Some(split) => point.bound_within(self.problem, &self.order, &node.choice, &split.ranges),
@@ -256,8 +316,17 @@ impl<'a> Search<'a> {
     }
 
     fn extend(&mut self, node: &Node) {
+        for child in self.children(node) {
+            self.counts.bounded += u64::from(child.choice.len() == self.order.len());
+            self.push_if_open(child);
+        }
+    }
+
+    /// All ways to decide one more model, with their bounds; what cannot fit is left out.
+    fn children(&mut self, node: &Node) -> Vec<Node> {
         let model = self.order[node.choice.len()];
         let problem = self.problem;
+        let mut children = Vec::with_capacity(problem.models[model].candidates.len());
         for (index, candidate) in (0u16..).zip(&problem.models[model].candidates) {
             let used = node.used + candidate.units as usize;
             if used > problem.all_units() as usize || !self.within_types(&node.choice, candidate) {
@@ -266,6 +335,11 @@ impl<'a> Search<'a> {
             let mut choice = Vec::with_capacity(self.order.len());
             choice.extend_from_slice(&node.choice);
             choice.push(index);
+            let (memory_fits, steps) = self.fits.memory(problem, &self.order, &choice);
+            self.spend(steps);
+            if !memory_fits {
+                continue;
+            }
             let mut child = Node {
                 bound: node.bound,
                 choice,
@@ -274,9 +348,9 @@ impl<'a> Search<'a> {
                 split: None,
             };
             self.tighten(&mut child);
-            self.counts.bounded += u64::from(child.choice.len() == self.order.len());
-            self.push_if_open(child);
+            children.push(child);
         }
+        children
     }
 
     /// Whether a further candidate leaves no GPU type short of share units or memory in total.
@@ -316,7 +390,9 @@ impl<'a> Search<'a> {
             Some(split) => (split.ranges.clone(), split.placement.clone()),
             None => {
                 self.counts.packed += 1;
-                match pack_setup(self.problem, &candidates) {
+                let (packing, steps) = fit::pack_setup(self.problem, &candidates);
+                self.spend(steps);
+                match packing {
                     Packing::Placed(placement) => (vec![Interval::ALL; candidates.len()], placement),
                     Packing::Impossible => return,
                     Packing::Undecided => {
@@ -440,6 +516,7 @@ impl<'a> Search<'a> {
             pool: self.pool,
             routes: self.routes,
             counts: self.counts,
+            cut_short: self.cut_short,
         }
     }
 }
@@ -491,30 +568,4 @@ pub(crate) fn solve_candidates(
         least_units: None,
     };
     solve(&problem.table, routes, &inner, start, until)
-}
-
-/// Exact packing of a whole setup.
-pub(crate) fn pack_setup(problem: &Problem, candidates: &[usize]) -> Packing {
-    let demands: Vec<Demand> = candidates
-        .iter()
-        .enumerate()
-        .filter_map(|(model_ix, candidate)| {
-            let candidate = &problem.models[model_ix].candidates[*candidate];
-            candidate.configuration.map(|configuration| Demand {
-                model_ix,
-                gpu_type_ix: configuration.gpu_type_ix,
-                tensor_parallel: configuration.tensor_parallel as usize,
-                shard_units: candidate.shard_units,
-                shard_memory: candidate.shard_memory.0,
-                n_replicas: configuration.n_replicas as usize,
-            })
-        })
-        .collect();
-    pack(
-        &problem.cluster,
-        problem.units_per_gpu,
-        &demands,
-        problem.models.len(),
-        MAX_PACKING_STEPS,
-    )
 }

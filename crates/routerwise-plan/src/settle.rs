@@ -5,7 +5,8 @@ use routerwise_types::plan::Routing;
 use crate::packing::Packing;
 use crate::prices::{Dual, Routes, Until};
 use crate::problem::{Candidate, Problem};
-use crate::search::{Incumbent, Tightening, pack_setup, solve_candidates};
+use crate::search::fit::pack_setup;
+use crate::search::{Incumbent, Tightening, solve_candidates};
 use crate::ties::{Realised, TIE_TOLERANCES, realise, splits};
 
 /// Prices that do in fact, prompt by prompt, what the solution does in the mean.
@@ -144,7 +145,7 @@ pub(crate) fn fill_up(problem: &Problem, best: &Incumbent) -> Incumbent {
         let fitting = upgrades.into_iter().find_map(|(_, model, candidate)| {
             let mut candidates = filled.candidates.clone();
             candidates[model] = candidate;
-            match pack_setup(problem, &candidates) {
+            match pack_setup(problem, &candidates).0 {
                 Packing::Placed(placement) => Some((candidates, placement)),
                 Packing::Impossible | Packing::Undecided => None,
             }

@@ -3,16 +3,18 @@
 use std::io::{self, Write};
 
 use routerwise_plan::explain::{Binding, NearMiss, Worth, binding};
-use routerwise_types::Scenario;
 use routerwise_types::plan::Plan;
 use routerwise_types::profile::ProfileSource;
 use routerwise_types::workload::{Scope, Slo, Statistic};
+use routerwise_types::{Scenario, Seconds};
 
 use crate::table::table;
 
 /// Letters that stand for models in the drawing of GPUs.
 const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789*#";
 const BAR: usize = 20;
+/// Targets are printed to three digits; this much more and the printed one still holds.
+const ROUNDING: f64 = 1.005;
 
 /// Prints everything that a user of the plan needs to see.
 pub(crate) fn plan(scenario: &Scenario, plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
@@ -92,7 +94,7 @@ fn objectives(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
 fn predicted(slo: &Slo, value: f64) -> String {
     match (slo.statistic, slo.scope) {
         (Statistic::Quantile { .. }, Scope::Workload) => format!("{:.2} % of requests above the target", value * 100.0),
-        _ => format!("{:.1} ms", value * 1e3),
+        _ => Seconds::new(value).map_or_else(|_| value.to_string(), |seconds| seconds.to_string()),
     }
 }
 
@@ -190,7 +192,7 @@ fn binds(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
             }
             Binding::Nothing => writeln!(
                 out,
-                " What binds: no latency objective and no capacity; every prompt goes to the running model that is best for it."
+                " What binds: nothing; every prompt goes to the running model that is best for it, and looser objectives would not change that."
             )?,
         }
     }
@@ -257,10 +259,15 @@ pub(crate) fn worths(worths: &[Worth], out: &mut dyn Write) -> io::Result<()> {
     let rows = worths.iter().map(|worth| {
         [
             worth.change.clone(),
+            match (worth.quality, worth.finished) {
+                (Some(quality), true) => format!("{quality:.4}"),
+                (None, true) => "no plan".to_owned(),
+                (_, false) => "not settled in time".to_owned(),
+            },
             worth
-                .quality
-                .map_or_else(|| "no plan".to_owned(), |quality| format!("{quality:.4}")),
-            worth.gain.map_or_else(|| "-".to_owned(), signed),
+                .gain
+                .filter(|_| worth.finished)
+                .map_or_else(|| "-".to_owned(), signed),
         ]
     });
     writeln!(
@@ -301,7 +308,7 @@ pub(crate) fn near_miss(scenario: &Scenario, miss: &NearMiss, out: &mut dyn Writ
         let targets: Vec<String> = workload
             .slos
             .iter()
-            .filter_map(|slo| routerwise_types::Seconds::new(slo.target.value() * factor).ok())
+            .filter_map(|slo| Seconds::new(slo.target.value() * factor * ROUNDING).ok())
             .map(|target| target.to_string())
             .collect();
         ways.push(format!("raise the target to {}", targets.join(" and ")));

@@ -130,6 +130,9 @@ fn what_cannot_be_met_says_what_binds_and_what_would_help() {
     let (code, out, _) = routerwise(folder.path(), &["plan", "tiny", "--rate", "300", "--format", "json"]);
     let answer: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &answer["feasible"]), (1, &serde_json::Value::Bool(false)));
+    let advised = answer["rate"].to_string();
+    let (code, out, err) = routerwise(folder.path(), &["plan", "tiny", "--rate", &advised]);
+    assert_eq!(code, 0, "the advised rate of {advised} must do: {out}{err}");
 }
 
 #[test]

@@ -89,7 +89,7 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
         out,
         "\nNext (write `cargo run --release --` for `routerwise` where it is not installed):
   routerwise check {folder}                     every value in force, and why
-  routerwise plan {folder} --rate 20            what if twice as much arrives?
+  routerwise plan {folder} --rate 20            what if a third more arrives?
   routerwise explain {folder} --plan {folder}/plan.json
   edit {folder}/*.toml to describe your own cluster, models and objectives"
     )?;

@@ -27,13 +27,18 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     parent: Option<PathBuf>,
     /// Plan for this arrival rate (requests/s) instead of the workload's
-    #[arg(long, value_name = "RATE", help_heading = "What if")]
+    #[arg(long, value_name = "RATE", allow_negative_numbers = true, help_heading = "What if")]
     rate: Option<f64>,
     /// Give every latency objective this target (milliseconds) instead of its own
-    #[arg(long, value_name = "MS", help_heading = "What if")]
+    #[arg(long, value_name = "MS", allow_negative_numbers = true, help_heading = "What if")]
     target_ms: Option<f64>,
     /// Read curves at this much more load, in per cent, instead of the workload's headroom
-    #[arg(long, value_name = "PERCENT", help_heading = "What if")]
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        allow_negative_numbers = true,
+        help_heading = "What if"
+    )]
     headroom: Option<f64>,
     /// How to print
     #[arg(long, value_enum, default_value_t)]
@@ -43,7 +48,7 @@ pub(crate) struct Args {
 const EXAMPLES: &str = "\
 Examples:
   routerwise plan scenarios/demo                           plan, print, and write scenarios/demo/plan.json
-  routerwise plan scenarios/demo --rate 20 -o busy.json    what if twice as much arrives?
+  routerwise plan scenarios/demo --rate 20 -o busy.json    what if more arrives?
   routerwise plan scenarios/demo --format json | jq .certificate.gap
 
 Profiles must exist: `routerwise profile --simulate` makes them. Exit code 1 says that nothing meets the objectives, and what would.";
@@ -72,6 +77,12 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
             print_json(&answer, out)?;
             Ok(Answer::No)
         }
+        (Outcome::Undecided, _) => Err(Failure::Request {
+            what: "the search ran out of work before it found a plan or a proof that there is none".into(),
+            help:
+                "make the space smaller: fewer shares (`share-step`), `max-replicas`, or models; or raise `max-solves`"
+                    .into(),
+        }),
         (Outcome::Optimal(plan) | Outcome::Feasible { plan, .. }, format) => {
             let file = args.out.clone().unwrap_or_else(|| default_file(&paths.workload));
             plan_file::write(&file, plan)?;
@@ -79,14 +90,16 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
                 Format::Json => write!(out, "{}", plan_file::to_json(plan))?,
                 Format::Table => {
                     render::plan(&scenario, plan, out)?;
-                    render::worths(&what_would_help(&scenario, plan).map_err(unplannable)?, out)?;
+                    writeln!(out, "\n Written to {}", file.display())?;
+                    out.flush()?;
                     if let Outcome::Feasible { gap, .. } = &outcome {
                         writeln!(
                             out,
-                            "\n The search ran out of `max-solves`: up to {gap:.4} better may exist."
+                            " The search ran out of work: up to {gap:.4} better may exist. What changes are worth is left out."
                         )?;
+                    } else {
+                        render::worths(&what_would_help(&scenario, plan).map_err(unplannable)?, out)?;
                     }
-                    writeln!(out, "\n Written to {}", file.display())?;
                 }
             }
             Ok(Answer::Yes)
@@ -109,14 +122,22 @@ fn override_workload(args: &Args, scenario: &mut Scenario) -> Result<(), Failure
     }
     if let Some(target) = args.target_ms {
         let target = Seconds::new(target / 1e3).map_err(|error| wrong("--target-ms", error))?;
+        if target.value() <= 0.0 {
+            return Err(Failure::Request {
+                what: "`--target-ms` must be above 0".into(),
+                help: "400 means 400 ms".into(),
+            });
+        }
         workload.slos.iter_mut().for_each(|slo| slo.target = target);
     }
     if let Some(headroom) = args.headroom {
-        let seconds = Seconds::new(headroom / 100.0).map_err(|_| Failure::Request {
-            what: format!("`--headroom` must be a per cent of at least 0, found {headroom}"),
-            help: "10 reads curves at 10 % more load".into(),
-        })?;
-        workload.planning.headroom = seconds.value();
+        if !(0.0..=1000.0).contains(&headroom) {
+            return Err(Failure::Request {
+                what: format!("`--headroom` must be between 0 and 1000 per cent, found {headroom}"),
+                help: "10 reads curves at 10 % more load".into(),
+            });
+        }
+        workload.planning.headroom = headroom / 100.0;
     }
     scenario.fingerprints.workload = Fingerprint::of(&scenario.workload);
     Ok(())

@@ -187,7 +187,7 @@ fn limit(slo: &Slo) -> f64 {
 fn spelled(slo: &Slo, value: f64) -> String {
     match (slo.scope, slo.statistic) {
         (Scope::Workload, Statistic::Quantile { .. }) => format!("{:.2} % of requests above the target", value * 100.0),
-        _ => format!("{:.1} ms", value * 1e3),
+        _ => Seconds::new(value).map_or_else(|_| value.to_string(), |seconds| seconds.to_string()),
     }
 }
 

@@ -1,0 +1,102 @@
+//! Whether setups fit, remembered where many share the answer.
+
+use std::collections::HashMap;
+
+use crate::packing::{Demand, Packing, pack_counting};
+use crate::problem::{Candidate, Problem};
+
+const MAX_PACKING_STEPS: u32 = 20_000;
+/// For questions whose answer is only a help.
+const MAX_PATTERN_STEPS: u32 = 40;
+
+/// Which patterns fit in memory when shares are left aside. Memory depends on tensor parallelism and replicas only, so ten
+/// shares of each model have one answer, and one `no` rules out all of them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Fits {
+    known: HashMap<Vec<(usize, u32, u32)>, bool>,
+}
+
+impl Fits {
+    /// Whether a partial setup fits in memory, and how much work it was to find out. Undecided counts as yes.
+    pub(crate) fn memory(&mut self, problem: &Problem, order: &[usize], choice: &[u16]) -> (bool, u64) {
+        let chosen = || chosen(problem, order, choice);
+        let pattern: Vec<(usize, u32, u32)> = chosen()
+            .map(|(_, candidate)| {
+                candidate.configuration.map_or((0, 0, 0), |configuration| {
+                    (
+                        configuration.gpu_type_ix,
+                        configuration.tensor_parallel,
+                        configuration.n_replicas,
+                    )
+                })
+            })
+            .collect();
+        if let Some(known) = self.known.get(&pattern) {
+            return (*known, 0);
+        }
+        let demands: Vec<Demand> = chosen()
+            .filter_map(|(model_ix, c)| {
+                Some(Demand {
+                    shard_units: 0,
+                    ..demand(model_ix, c)?
+                })
+            })
+            .collect();
+        let (packing, steps) = pack(problem, &demands, MAX_PATTERN_STEPS);
+        let fits = packing != Packing::Impossible;
+        self.known.insert(pattern, fits);
+        (fits, steps)
+    }
+}
+
+fn chosen<'a>(
+    problem: &'a Problem,
+    order: &'a [usize],
+    choice: &'a [u16],
+) -> impl Iterator<Item = (usize, &'a Candidate)> {
+    let pairs = order.iter().zip(choice);
+    pairs.map(|(model, c)| (*model, &problem.models[*model].candidates[usize::from(*c)]))
+}
+
+/// Packing of a partial setup, and how much work it was.
+pub(crate) fn pack_prefix(problem: &Problem, order: &[usize], choice: &[u16]) -> (Packing, u64) {
+    let demands: Vec<Demand> = chosen(problem, order, choice)
+        .filter_map(|(model_ix, candidate)| demand(model_ix, candidate))
+        .collect();
+    pack(problem, &demands, MAX_PATTERN_STEPS)
+}
+
+/// Exact packing of a whole setup (candidate index per model), and how much work it was.
+pub(crate) fn pack_setup(problem: &Problem, candidates: &[usize]) -> (Packing, u64) {
+    let demands: Vec<Demand> = candidates
+        .iter()
+        .enumerate()
+        .filter_map(|(model_ix, candidate)| demand(model_ix, &problem.models[model_ix].candidates[*candidate]))
+        .collect();
+    pack(problem, &demands, MAX_PACKING_STEPS)
+}
+
+/// A visited state costs about as much as this many price points.
+const WORK_PER_STEP: u64 = 30;
+
+fn pack(problem: &Problem, demands: &[Demand], max_steps: u32) -> (Packing, u64) {
+    let (packing, steps) = pack_counting(
+        &problem.cluster,
+        problem.units_per_gpu,
+        demands,
+        problem.models.len(),
+        max_steps,
+    );
+    (packing, WORK_PER_STEP * (u64::from(steps) + 1))
+}
+
+fn demand(model_ix: usize, candidate: &Candidate) -> Option<Demand> {
+    candidate.configuration.map(|configuration| Demand {
+        model_ix,
+        gpu_type_ix: configuration.gpu_type_ix,
+        tensor_parallel: configuration.tensor_parallel as usize,
+        shard_units: candidate.shard_units,
+        shard_memory: candidate.shard_memory.0,
+        n_replicas: configuration.n_replicas as usize,
+    })
+}
