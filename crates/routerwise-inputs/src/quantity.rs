@@ -5,8 +5,10 @@
 pub(crate) struct Unit {
     /// In words, with an example.
     expected: &'static str,
-    /// Suffix and its factor to the base unit. A plain number is in the base unit.
+    /// Suffix and its factor to the base unit.
     suffixes: &'static [(&'static str, f64)],
+    /// Whether a number without a suffix will do; it is in the base unit then.
+    plain: bool,
     /// Smallest and largest allowed value in the base unit.
     least: Bound,
     most: f64,
@@ -25,6 +27,11 @@ impl Unit {
             Bound::Above(least) => value > least,
         };
         value.is_finite() && enough && value <= self.most
+    }
+
+    /// Whether a plain number is in the base unit; else it is refused, because people mean different ones.
+    pub(crate) fn takes_plain_numbers(&self) -> bool {
+        self.plain
     }
 
     pub(crate) fn expected(&self) -> &'static str {
@@ -48,13 +55,14 @@ pub(crate) const MEMORY: Unit = Unit {
         ("bytes", 1.0),
         ("B", 1.0),
     ],
+    plain: true,
     least: Bound::Above(0.0),
     most: 1e15,
 };
 
 /// A span of time; base unit: seconds.
 pub(crate) const TIME: Unit = Unit {
-    expected: "a time above 0, such as \"250 ms\" or \"1.5 s\" (a plain number is in seconds)",
+    expected: "a time above 0, such as \"250 ms\" or \"1.5 s\" (with its unit)",
     suffixes: &[
         ("ms", 1e-3),
         ("us", 1e-6),
@@ -63,6 +71,7 @@ pub(crate) const TIME: Unit = Unit {
         ("h", 3600.0),
         ("s", 1.0),
     ],
+    plain: false,
     least: Bound::Above(0.0),
     most: 1e6,
 };
@@ -76,6 +85,7 @@ pub(crate) const RATE: Unit = Unit {
         ("/min", 1.0 / 60.0),
         ("/h", 1.0 / 3600.0),
     ],
+    plain: true,
     least: Bound::Above(0.0),
     most: 1e6,
 };
@@ -84,6 +94,7 @@ pub(crate) const RATE: Unit = Unit {
 pub(crate) const FRACTION: Unit = Unit {
     expected: "a part of the whole from 0 to 1, such as \"10 %\" or 0.1",
     suffixes: &[("%", 0.01)],
+    plain: true,
     least: Bound::AtLeast(0.0),
     most: 1.0,
 };
@@ -92,6 +103,7 @@ pub(crate) const FRACTION: Unit = Unit {
 pub(crate) const SHARE: Unit = Unit {
     expected: "a share above 0 and at most 1, such as \"50 %\" or 0.5",
     suffixes: &[("%", 0.01)],
+    plain: true,
     least: Bound::Above(0.0),
     most: 1.0,
 };
@@ -100,6 +112,7 @@ pub(crate) const SHARE: Unit = Unit {
 pub(crate) const MARGIN: Unit = Unit {
     expected: "a margin from 0 to 10, such as \"10 %\" or 0.1",
     suffixes: &[("%", 0.01)],
+    plain: true,
     least: Bound::AtLeast(0.0),
     most: 10.0,
 };
@@ -108,6 +121,7 @@ pub(crate) const MARGIN: Unit = Unit {
 pub(crate) const FACTOR: Unit = Unit {
     expected: "a number above 0, such as 1.5",
     suffixes: &[],
+    plain: true,
     least: Bound::Above(0.0),
     most: 1e6,
 };
@@ -116,6 +130,7 @@ pub(crate) const FACTOR: Unit = Unit {
 pub(crate) const TOLERANCE: Unit = Unit {
     expected: "a difference in score from 1e-9 to 1, such as 1e-4",
     suffixes: &[],
+    plain: true,
     least: Bound::AtLeast(1e-9),
     most: 1.0,
 };
@@ -124,6 +139,7 @@ pub(crate) const TOLERANCE: Unit = Unit {
 pub(crate) const PRICE: Unit = Unit {
     expected: "a price per hour of at least 0, such as 2.50 or \"2.50 /h\"",
     suffixes: &[("/h", 1.0)],
+    plain: true,
     least: Bound::AtLeast(0.0),
     most: 1e6,
 };
@@ -132,6 +148,7 @@ pub(crate) const PRICE: Unit = Unit {
 pub(crate) const COMPUTE: Unit = Unit {
     expected: "a throughput above 0, such as \"312 TFLOP/s\" (a plain number is in FLOP/s)",
     suffixes: &[("PFLOP/s", 1e15), ("TFLOP/s", 1e12), ("GFLOP/s", 1e9), ("FLOP/s", 1.0)],
+    plain: true,
     least: Bound::Above(0.0),
     most: 1e18,
 };
@@ -140,6 +157,7 @@ pub(crate) const COMPUTE: Unit = Unit {
 pub(crate) const BANDWIDTH: Unit = Unit {
     expected: "a bandwidth above 0, such as \"2039 GB/s\" (a plain number is in bytes/s)",
     suffixes: &[("TB/s", 1e12), ("GB/s", 1e9), ("B/s", 1.0)],
+    plain: true,
     least: Bound::Above(0.0),
     most: 1e15,
 };
@@ -148,6 +166,7 @@ pub(crate) const BANDWIDTH: Unit = Unit {
 pub(crate) const PARAMETERS: Unit = Unit {
     expected: "a number of parameters, such as 8.03e9",
     suffixes: &[],
+    plain: true,
     least: Bound::AtLeast(1e6),
     most: 1e14,
 };
@@ -156,6 +175,7 @@ pub(crate) const PARAMETERS: Unit = Unit {
 pub(crate) const TOKENS: Unit = Unit {
     expected: "a number of tokens, such as \"32768 tokens\"",
     suffixes: &[("tokens", 1.0)],
+    plain: true,
     least: Bound::AtLeast(1.0),
     most: 1e9,
 };
@@ -167,7 +187,7 @@ pub(crate) fn parse(text: &str, unit: &Unit) -> Option<f64> {
         .suffixes
         .iter()
         .find_map(|(suffix, factor)| Some((text.strip_suffix(suffix)?, *factor)))
-        .unwrap_or((text, 1.0));
+        .or_else(|| unit.plain.then_some((text, 1.0)))?;
     let number: f64 = number.trim_end().parse().ok()?;
     Some(number * factor)
 }
@@ -211,6 +231,7 @@ mod tests {
         assert_eq!(parse("140 GBs", &MEMORY), None);
         assert_eq!(parse("fast", &TIME), None);
         assert_eq!(parse("", &TIME), None);
+        assert_eq!(parse("200", &TIME), None, "200 what?");
     }
 
     #[test]

@@ -89,8 +89,8 @@ impl<'d> Value<'d> {
     pub(crate) fn quantity(&self, unit: &Unit) -> Option<f64> {
         let parsed = match &self.value {
             DeValue::String(text) => quantity::parse(text, unit),
-            DeValue::Integer(number) => number.as_str().parse().ok(),
-            DeValue::Float(number) => number.as_str().parse().ok(),
+            DeValue::Integer(number) if unit.takes_plain_numbers() => number.as_str().parse().ok(),
+            DeValue::Float(number) if unit.takes_plain_numbers() => number.as_str().parse().ok(),
             _ => None,
         };
         match parsed {

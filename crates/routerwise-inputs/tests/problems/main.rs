@@ -152,6 +152,6 @@ fn problems_of_all_files_are_reported_at_once() {
       ·          ───┬──
       ·             ╰── declared here
       ╰────
-     help: write a time above 0, such as "250 ms" or "1.5 s" (a plain number is in seconds)
+     help: write a time above 0, such as "250 ms" or "1.5 s" (with its unit)
     "#);
 }

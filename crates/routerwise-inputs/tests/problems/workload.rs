@@ -141,12 +141,12 @@ fn an_objective_that_is_none() {
       ·          ───┬──
       ·             ╰── declared here
       ╰────
-     help: write a time above 0, such as "250 ms" or "1.5 s" (a plain number is in seconds)
+     help: write a time above 0, such as "250 ms" or "1.5 s" (with its unit)
     "#);
-    insta::assert_snapshot!(slo("metric = \"ttft\"\ntarget = 1\n[[slo]]\nmetric = \"ttft\"\ntarget = 2"), @r#"
+    insta::assert_snapshot!(slo("metric = \"ttft\"\ntarget = \"1 s\"\n[[slo]]\nmetric = \"ttft\"\ntarget = \"2 s\""), @r#"
      × this objective is there twice
       ╭─[workload.toml:6:1]
-    5 │ target = 1
+    5 │ target = "1 s"
     6 │ [[slo]]
       · ───┬───
       ·    ╰── declared here
@@ -154,6 +154,14 @@ fn an_objective_that_is_none() {
       ╰────
      help: keep the one with the lower target
     "#);
+}
+
+#[test]
+fn a_target_without_its_unit() {
+    for target in ["200", "\"200\"", "0.2"] {
+        let errors = slo(&format!("metric = \"ttft\"\ntarget = {target}"));
+        assert!(errors.contains("(with its unit)"), "{target}: {errors}");
+    }
 }
 
 #[test]
