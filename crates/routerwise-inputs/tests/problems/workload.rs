@@ -159,7 +159,9 @@ fn an_objective_that_is_none() {
 #[test]
 fn a_target_without_its_unit() {
     for target in ["200", "\"200\"", "0.2"] {
-        let errors = slo(&format!("metric = \"ttft\"\ntarget = {target}"));
+        let text =
+            format!("rate = 10\nlengths = {{ input = 1, output = 1 }}\n[[slo]]\nmetric = \"ttft\"\ntarget = {target}");
+        let errors = workload(&text).errors();
         assert!(errors.contains("(with its unit)"), "{target}: {errors}");
     }
 }
