@@ -9,10 +9,16 @@ use crate::failure::{Answer, Failure};
 
 /// Print the JSON Schema of a file that RouterWise writes
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Which file
     document: Name,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  routerwise schema plan > plan.schema.json
+  routerwise schema simulate | jq .properties";
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Name {
