@@ -2,7 +2,7 @@
 
 use routerwise_types::Fingerprint;
 use routerwise_types::plan::{
-    Certificate, DualPoint, PLAN_SCHEMA, Plan, PlannedLatency, PlannedModel, Prediction, SloValue,
+    Certificate, DualPoint, PLAN_SCHEMA, Plan, PlannedLatency, PlannedModel, Prediction, ResourcePrice, SloValue,
 };
 use routerwise_types::profile::Profile;
 use routerwise_types::scenario::Scenario;
@@ -60,12 +60,28 @@ pub(crate) fn assemble(
                 .map(|point| DualPoint {
                     prices: point.prices.clone(),
                     slo_prices: point.row_prices.clone(),
+                    resource_prices: resource_prices(problem, &point.resource_prices),
                 })
                 .collect(),
         },
     };
     plan.id = plan.fingerprint();
     plan
+}
+
+fn resource_prices(problem: &Problem, prices: &[f64]) -> Vec<ResourcePrice> {
+    problem
+        .resources
+        .iter()
+        .zip(prices)
+        .filter(|(_, price)| **price > 0.0)
+        .map(|(resource, price)| ResourcePrice {
+            gpu_type: problem.cluster.gpu_types[resource.gpu_type_ix].name.clone(),
+            measure: resource.measure,
+            k: resource.k,
+            price: *price,
+        })
+        .collect()
 }
 
 fn space(problem: &Problem) -> String {

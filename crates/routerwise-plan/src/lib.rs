@@ -3,6 +3,7 @@
 //! - [`curve`], [`flow`]: latency as a function of load, and what it costs to send a model more prompts
 //! - [`problem`]: the scenario in dense form
 //! - [`prices`]: dual prices of fixed resources; [`prices::kernel`] is the hot loop
+//! - [`resources`]: what setups take of the cluster, and what that costs
 //! - [`packing`]: shards onto GPUs, with proof when they do not fit
 //! - `search`: best-first branch and bound over setups
 //! - `settle`, [`ties`], `assemble`: from prices to a plan that does what it says
@@ -17,6 +18,7 @@ pub mod flow;
 pub mod packing;
 pub mod prices;
 pub mod problem;
+pub mod resources;
 pub(crate) mod search;
 mod settle;
 pub mod space;

@@ -15,15 +15,18 @@
 //! starts with all of them. Prices are smoothed towards the best ones so far (Wentges 1997), which stops them from
 //! jumping about.
 //!
-//! The same code bounds *all* setups at once: a model may then offer points of several configurations, and share units
-//! get a price `γ` too.
+//! The same code bounds *all* setups at once: a model may then offer points of several configurations, and the rows of
+//! [`crate::resources`] get prices `γ` too.
 
 pub mod kernel;
 pub(crate) mod master;
+mod offers;
 
 use crate::flow::{Flow, Interval};
 use kernel::{Evaluation, ScoreTable};
 use master::{Master, Stalled};
+use offers::best_offer;
+pub(crate) use offers::values;
 
 /// What all prompts do at one price vector.
 #[derive(Clone, Debug)]
@@ -45,8 +48,12 @@ pub(crate) struct Routes {
 pub(crate) struct Offering<'a> {
     pub(crate) flow: &'a Flow,
     pub(crate) range: Interval,
-    /// Share units relative to the budget.
+    /// Parts of resource rows that it takes.
+    pub(crate) takes: &'a [(u32, f64)],
+    /// Share units relative to all of the cluster's, for the floor.
     pub(crate) units: f64,
+    /// Replicas, where the offering before it in the list is the same with one fewer; otherwise 1.
+    pub(crate) n_replicas: u32,
 }
 
 /// A problem whose resources are fixed, or relaxed to a budget of share units.
@@ -59,7 +66,9 @@ pub(crate) struct Inner<'a> {
     pub(crate) limit: f64,
     /// Quality that a whole limit left unused is worth: breaks ties between equally good routings in favour of low latency.
     pub(crate) slack_reward: f64,
-    /// With a budget, the least part of it that must be used; its share units must sum to at most 1.
+    /// Resource rows, each of which may be taken up to 1 in all.
+    pub(crate) n_resources: usize,
+    /// Least part of the cluster's share units that must be used, where there is such a floor.
     pub(crate) least_units: Option<f64>,
 }
 
@@ -69,8 +78,10 @@ pub(crate) struct Dual {
     pub(crate) bound: f64,
     pub(crate) prices: Vec<f64>,
     pub(crate) row_prices: Vec<f64>,
-    /// Price of a share unit relative to the budget: above 0 where the budget binds, below where its floor does.
-    pub(crate) unit_price: f64,
+    /// Price of each resource row, `γ ≥ 0`.
+    pub(crate) resource_prices: Vec<f64>,
+    /// What must be paid to use up the floor of share units, at least 0.
+    pub(crate) floor_price: f64,
 }
 
 /// A routing that exists: routes in proportion.
@@ -164,16 +175,19 @@ impl<'a> State<'a> {
         let mut right = vec![1.0; 1 + n_models];
         right.extend(std::iter::repeat_n(0.0, n_models));
         right.extend(std::iter::repeat_n(inner.limit, inner.n_rows));
+        right.extend(std::iter::repeat_n(1.0, inner.n_resources));
         if let Some(least) = inner.least_units {
-            right.extend([1.0, least]);
+            right.push(least);
         }
         let best = start.cloned().unwrap_or_else(|| Dual {
             bound: f64::INFINITY,
             prices: vec![0.0; n_models],
             row_prices: vec![0.0; inner.n_rows],
-            unit_price: 0.0,
+            resource_prices: vec![0.0; inner.n_resources],
+            floor_price: 0.0,
         });
         let mut best = best;
+        best.resource_prices.resize(inner.n_resources, 0.0);
         best.row_prices
             .iter_mut()
             .for_each(|price| *price = price.max(inner.slack_reward));
@@ -204,8 +218,12 @@ impl<'a> State<'a> {
         1 + 2 * self.n_models()
     }
 
-    fn first_unit_row(&self) -> usize {
+    fn first_resource_row(&self) -> usize {
         self.first_slo_row() + self.inner.n_rows
+    }
+
+    fn floor_row(&self) -> usize {
+        self.first_resource_row() + self.inner.n_resources
     }
 
     fn add(&mut self, kind: Column, cost: f64, entries: Vec<(usize, f64)>) -> usize {
@@ -217,11 +235,10 @@ impl<'a> State<'a> {
         let offer = self.inner.offerings[model][offering];
         let mut entries = vec![(1 + model, 1.0), (self.coupling_row(model), -fraction)];
         entries.extend((0..self.inner.n_rows).map(|row| (self.first_slo_row() + row, offer.flow.at(row, fraction))));
+        let resources = offer.takes.iter();
+        entries.extend(resources.map(|(row, taken)| (self.first_resource_row() + *row as usize, *taken)));
         if self.inner.least_units.is_some() {
-            entries.extend([
-                (self.first_unit_row(), offer.units),
-                (self.first_unit_row() + 1, offer.units),
-            ]);
+            entries.push((self.floor_row(), offer.units));
         }
         self.add(
             Column::Offer {
@@ -257,6 +274,7 @@ impl<'a> State<'a> {
     fn first_basis(&mut self) -> Result<(), Stalled> {
         let mut basis = vec![self.add(Column::Unanswered, -self.penalty, vec![(0, 1.0)])];
         let mut used = vec![0.0; self.inner.n_rows];
+        let mut taken = vec![0.0; self.inner.n_resources];
         let mut units = 0.0;
         for model in 0..self.n_models() {
             let offer = self.inner.offerings[model][0];
@@ -264,6 +282,9 @@ impl<'a> State<'a> {
                 *sum += offer.flow.at(row, offer.range.low);
             }
             units += offer.units;
+            for (row, part) in offer.takes {
+                taken[*row as usize] += part;
+            }
             let column = self.add_offer(model, 0, offer.range.low);
             basis.push(column);
         }
@@ -275,11 +296,14 @@ impl<'a> State<'a> {
             let row = self.first_slo_row() + row;
             basis.push(self.at_most(row, self.inner.slack_reward, sum <= self.inner.limit));
         }
+        for (row, sum) in taken.into_iter().enumerate() {
+            let row = self.first_resource_row() + row;
+            basis.push(self.at_most(row, 0.0, sum <= 1.0));
+        }
         if let Some(least) = self.inner.least_units {
-            let row = self.first_unit_row();
-            basis.push(self.at_most(row, 0.0, units <= 1.0));
-            let surplus = self.add(Column::Slack, 0.0, vec![(row + 1, -1.0)]);
-            let missing = self.add(Column::Violation, -10.0 * self.penalty, vec![(row + 1, 1.0)]);
+            let row = self.floor_row();
+            let surplus = self.add(Column::Slack, 0.0, vec![(row, -1.0)]);
+            let missing = self.add(Column::Violation, -10.0 * self.penalty, vec![(row, 1.0)]);
             basis.push(if units >= least { surplus } else { missing });
         }
         self.master.start(basis)
@@ -391,9 +415,10 @@ impl<'a> State<'a> {
         let duals = self.master.duals();
         let n = self.n_models();
         let positive = |range: std::ops::Range<usize>| duals[range].iter().map(|dual| dual.max(0.0)).collect();
-        let unit_price = self.inner.least_units.map_or(0.0, |_| {
-            duals[self.first_unit_row()].max(0.0) + duals[self.first_unit_row() + 1].min(0.0)
-        });
+        let floor_price = self
+            .inner
+            .least_units
+            .map_or(0.0, |_| (-duals[self.floor_row()]).max(0.0));
         MasterDuals {
             route_rent: duals[0],
             offer_rents: duals[1..=n].to_vec(),
@@ -401,22 +426,15 @@ impl<'a> State<'a> {
                 bound: f64::INFINITY,
                 prices: positive(1 + n..1 + 2 * n),
                 row_prices: positive(self.first_slo_row()..self.first_slo_row() + self.inner.n_rows),
-                unit_price,
+                resource_prices: positive(self.first_resource_row()..self.floor_row()),
+                floor_price,
             },
         }
     }
 
     /// `H` of a model at some prices: value, offering and fraction.
     fn best_offer(&self, model: usize, dual: &Dual) -> (f64, usize, f64) {
-        let mut best = (f64::NEG_INFINITY, 0, 0.0);
-        for (index, offering) in self.inner.offerings[model].iter().enumerate() {
-            let offer = offering.flow.best(dual.prices[model], &dual.row_prices, offering.range);
-            let value = offer.value - dual.unit_price * offering.units;
-            if value > best.0 {
-                best = (value, index, offer.fraction);
-            }
-        }
-        best
+        best_offer(&self.inner.offerings[model], dual.prices[model], dual)
     }
 
     /// `D` at some prices; remembers the route.
@@ -427,8 +445,9 @@ impl<'a> State<'a> {
         bound += (0..self.n_models())
             .map(|model| self.best_offer(model, dual).0)
             .sum::<f64>();
+        bound += dual.resource_prices.iter().sum::<f64>();
         if let Some(least) = self.inner.least_units {
-            bound += dual.unit_price.max(0.0) + least * dual.unit_price.min(0.0);
+            bound -= least * dual.floor_price;
         }
         routes.list.push(Route {
             prices: dual.prices.clone(),
@@ -510,21 +529,13 @@ fn blend(best: &Dual, master: &Dual, smoothing: f64) -> Dual {
         return best.clone();
     }
     let mix = |a: f64, b: f64| smoothing * a + (1.0 - smoothing) * b;
+    let mix_all = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| mix(*a, *b)).collect();
     Dual {
         bound: f64::INFINITY,
-        prices: best
-            .prices
-            .iter()
-            .zip(&master.prices)
-            .map(|(a, b)| mix(*a, *b))
-            .collect(),
-        row_prices: best
-            .row_prices
-            .iter()
-            .zip(&master.row_prices)
-            .map(|(a, b)| mix(*a, *b))
-            .collect(),
-        unit_price: mix(best.unit_price, master.unit_price),
+        prices: mix_all(&best.prices, &master.prices),
+        row_prices: mix_all(&best.row_prices, &master.row_prices),
+        resource_prices: mix_all(&best.resource_prices, &master.resource_prices),
+        floor_price: mix(best.floor_price, master.floor_price),
     }
 }
 

@@ -11,6 +11,7 @@ use routerwise_types::workload::{Metric, Scope, Slo, Statistic, Workload};
 use crate::curve::{LatencyCurve, Reading};
 use crate::flow::Flow;
 use crate::prices::kernel::ScoreTable;
+use crate::resources::{self, Resource};
 
 /// Everything the search reads.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct Problem {
     pub rows: Vec<Row>,
     /// The GPUs.
     pub cluster: Cluster,
+    /// What all setups share: one row per budget, which every packable setup keeps to.
+    pub resources: Vec<Resource>,
     /// What one GPU's share is counted in: `units_per_gpu` units.
     pub units_per_gpu: u32,
     /// Least number of units that a setup must use.
@@ -66,6 +69,8 @@ pub struct Candidate {
     pub shard_units: u32,
     /// Memory of one shard.
     pub shard_memory: Bytes,
+    /// Rows of [`Problem::resources`] that it takes part of, and how much of each.
+    pub takes: Box<[(u32, f64)]>,
     /// Index into the scenario's profiles.
     pub profile_ix: Option<usize>,
 }
@@ -143,7 +148,7 @@ impl Problem {
         }) {
             return Err(Unplannable::NothingRuns);
         }
-        Ok(Self {
+        let mut problem = Self {
             table: ScoreTable::new(&scenario.scores.columns, &scenario.scores.normalised_weights()),
             models,
             rows,
@@ -157,7 +162,15 @@ impl Problem {
             rate,
             tolerance: workload.planning.tolerance,
             max_solves: workload.planning.max_solves,
-        })
+            resources: Vec::new(),
+        };
+        problem.resources = resources::rows(&problem);
+        let mut models = std::mem::take(&mut problem.models);
+        for candidate in models.iter_mut().flat_map(|model| &mut model.candidates) {
+            candidate.takes = resources::takes(&problem, &problem.resources, candidate);
+        }
+        problem.models = models;
+        Ok(problem)
     }
 
     /// Units of all GPUs together.
@@ -242,6 +255,7 @@ fn candidates(scenario: &Scenario, model: &Model, rows: &[Row], rate: f64, units
             units: 0,
             shard_units: 0,
             shard_memory: Bytes(0),
+            takes: Box::default(),
             profile_ix: None,
         });
     }
@@ -288,6 +302,7 @@ fn candidates(scenario: &Scenario, model: &Model, rows: &[Row], rate: f64, units
                 units: shard_units * key.tensor_parallel * n_replicas,
                 shard_units,
                 shard_memory: model.shard_memory(key.tensor_parallel),
+                takes: Box::default(),
                 profile_ix: Some(profile_ix),
             });
         }

@@ -9,7 +9,9 @@
 //! halves go back into the heap, so the answer is exact there too.
 
 pub(crate) mod bound;
+mod climb;
 pub(crate) mod fit;
+mod gamma;
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -92,6 +94,9 @@ pub(crate) fn search(problem: &Problem, goal: Goal, effort: Effort) -> Found {
     let mut search = Search::new(problem, effort);
     search.price_relaxation();
     search.dive();
+    if goal == Goal::Best {
+        search.climb();
+    }
     search.run(goal);
     search.finish()
 }
@@ -137,6 +142,8 @@ struct Search<'a> {
     duals: Vec<Dual>,
     heap: BinaryHeap<Node>,
     routes: Routes,
+    /// Fractions that the relaxation would like; empty where it has no routing.
+    wish: Vec<f64>,
     best: Option<Incumbent>,
     /// Highest bound of what was set aside without a proof.
     set_aside: f64,
@@ -158,6 +165,7 @@ impl<'a> Search<'a> {
             duals: Vec::new(),
             heap: BinaryHeap::new(),
             routes: Routes::default(),
+            wish: Vec::new(),
             best: None,
             set_aside: f64::NEG_INFINITY,
             counts: Counts::default(),
@@ -181,11 +189,7 @@ impl<'a> Search<'a> {
             .models
             .iter()
             .map(|model| {
-                let offer = |c: &'a crate::problem::Candidate| Offering {
-                    flow: &c.flow,
-                    range: Interval::ALL,
-                    units: f64::from(c.units) / all,
-                };
+                let offer = |c: &'a crate::problem::Candidate| bound::offering(c, all);
                 model.candidates.iter().map(offer).collect()
             })
             .collect();
@@ -194,7 +198,8 @@ impl<'a> Search<'a> {
             n_rows: problem.rows.len(),
             limit: 1.0,
             slack_reward: 0.0,
-            least_units: Some(f64::from(problem.least_units) / all),
+            n_resources: problem.resources.len(),
+            least_units: (problem.least_units > 0).then(|| f64::from(problem.least_units) / all),
         };
         let until = Until {
             tolerance: problem.tolerance * 2.0,
@@ -202,6 +207,7 @@ impl<'a> Search<'a> {
             max_evaluations: MAX_EVALUATIONS_PER_SOLVE,
         };
         let solved = solve(&problem.table, &mut self.routes, &inner, None, until);
+        self.wish = solved.mixture.map(|mixture| mixture.fractions).unwrap_or_default();
         self.learn(&solved.dual);
     }
 
@@ -556,7 +562,9 @@ pub(crate) fn solve_candidates(
             vec![Offering {
                 flow: &model.candidates[*candidate].flow,
                 range: *range,
+                takes: &[],
                 units: 0.0,
+                n_replicas: 1,
             }]
         })
         .collect();
@@ -565,6 +573,7 @@ pub(crate) fn solve_candidates(
         n_rows: problem.rows.len(),
         limit: tightening.limit,
         slack_reward: tightening.slack_reward,
+        n_resources: 0,
         least_units: None,
     };
     solve(&problem.table, routes, &inner, start, until)

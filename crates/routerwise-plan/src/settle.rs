@@ -130,19 +130,19 @@ pub(crate) fn row_sum(problem: &Problem, best: &Incumbent, fractions: &[f64], ro
         .sum()
 }
 
-/// Gives idle shares to the running models, each time the next larger share that lowers latency most at the fractions found.
+/// Upgrades packed before a round gives up.
+const MAX_TRIED: usize = 24;
+
+/// Gives idle GPUs to the running models, each time the configuration that lowers latency most at the fractions found and still fits.
 /// Quality cannot suffer: the routing found stays possible.
 pub(crate) fn fill_up(problem: &Problem, best: &Incumbent) -> Incumbent {
     let mut filled = best.clone();
     loop {
-        let mut upgrades: Vec<(f64, usize, usize)> = Vec::new();
-        for model in 0..problem.models.len() {
-            if let Some((gain, candidate)) = upgrade(problem, &filled, model) {
-                upgrades.push((gain, model, candidate));
-            }
-        }
-        upgrades.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        let fitting = upgrades.into_iter().find_map(|(_, model, candidate)| {
+        let mut upgrades: Vec<(f64, usize, usize)> = (0..problem.models.len())
+            .flat_map(|model| upgrades(problem, &filled, model))
+            .collect();
+        upgrades.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
+        let fitting = upgrades.into_iter().take(MAX_TRIED).find_map(|(_, model, candidate)| {
             let mut candidates = filled.candidates.clone();
             candidates[model] = candidate;
             match pack_setup(problem, &candidates).0 {
@@ -158,30 +158,28 @@ pub(crate) fn fill_up(problem: &Problem, best: &Incumbent) -> Incumbent {
     }
 }
 
-/// The next larger share of a model's configuration, if it takes the same load at lower latency: gain and candidate.
-fn upgrade(problem: &Problem, best: &Incumbent, model: usize) -> Option<(f64, usize)> {
+/// Configurations of a running model that use more compute and take the same load at lower latency: gain, model and candidate.
+fn upgrades(problem: &Problem, best: &Incumbent, model: usize) -> Vec<(f64, usize, usize)> {
     let candidates = &problem.models[model].candidates;
     let now = &candidates[best.candidates[model]];
-    let configuration = now.configuration?;
-    let same_but_larger = |other: &Candidate| {
-        other.shard_units > now.shard_units
-            && other.configuration.is_some_and(|other| {
-                other.gpu_type_ix == configuration.gpu_type_ix
-                    && other.tensor_parallel == configuration.tensor_parallel
-                    && other.n_replicas == configuration.n_replicas
-            })
+    let w = best.fractions[model];
+    let latency = |candidate: &Candidate| -> f64 {
+        let rows = 0..problem.rows.len();
+        rows.map(|row| candidate.flow.at(row, w)).sum()
     };
-    let (index, next) = candidates
+    let used: u32 = best
+        .candidates
+        .iter()
+        .zip(&problem.models)
+        .map(|(c, m)| m.candidates[*c].units)
+        .sum();
+    let idle = problem.all_units() - used;
+    candidates
         .iter()
         .enumerate()
-        .filter(|(_, other)| same_but_larger(other))
-        .min_by_key(|(_, other)| other.shard_units)?;
-    let w = best.fractions[model];
-    if next.flow.cap() < w {
-        return None;
-    }
-    let gain: f64 = (0..problem.rows.len())
-        .map(|row| now.flow.at(row, w) - next.flow.at(row, w))
-        .sum();
-    (gain > 0.0).then_some((gain, index))
+        .filter(|(_, other)| now.configuration.is_some() && now.units < other.units && other.units <= now.units + idle)
+        .filter(|(_, other)| other.flow.cap() >= w)
+        .map(|(index, other)| (latency(now) - latency(other), model, index))
+        .filter(|(gain, _, _)| *gain > 0.0)
+        .collect()
 }

@@ -7,7 +7,7 @@ mod support;
 use routerwise_plan::check::check;
 use routerwise_plan::plan;
 use routerwise_types::Fingerprint;
-use routerwise_types::plan::{Plan, TieSplit};
+use routerwise_types::plan::{Measure, Plan, ResourcePrice, TieSplit};
 use routerwise_types::scenario::Scenario;
 use routerwise_types::setup::Configuration;
 use routerwise_types::units::{Bytes, Fraction, GpuShare, Price, RequestsPerSecond, Score, Seconds};
@@ -332,6 +332,17 @@ fn a_certificate_that_proves_nothing_is_found() {
     caught(
         |plan| plan.certificate.dual_points[0].slo_prices[0] = -1.0,
         &["dual_points[0]"],
+    );
+    caught(
+        |plan| {
+            plan.certificate.dual_points[0].resource_prices = vec![ResourcePrice {
+                gpu_type: "gpu".into(),
+                measure: Measure::Memory,
+                k: 0,
+                price: -1.0,
+            }];
+        },
+        &["dual_points[0].resource_prices"],
     );
     caught(
         |plan| plan.certificate.dual_points[0].prices[1] = f64::NAN,

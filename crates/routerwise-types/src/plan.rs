@@ -162,6 +162,36 @@ pub struct DualPoint {
     pub prices: Vec<f64>,
     /// `β`, one per constraint row (the SLOs over the workload, in order).
     pub slo_prices: Vec<f64>,
+    /// `γ`: what taking up the GPUs costs; rows that are not listed cost nothing.
+    #[serde(default)]
+    pub resource_prices: Vec<ResourcePrice>,
+}
+
+/// What it costs a setup to take up the GPUs of one type.
+///
+/// A shard that takes the part `x` of a GPU takes `u_k(x) / n` of the row, with `n` GPUs of the type, `u_0(x) = x` and, for `k` of at
+/// least 1, `u_k(x) = x` where `(k + 1)·x` is whole and `⌊(k + 1)·x⌋ / k` where it is not. No packable setup takes more than 1.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResourcePrice {
+    /// GPU type name.
+    pub gpu_type: String,
+    /// Which part of a GPU `x` is.
+    pub measure: Measure,
+    /// `k`.
+    pub k: u32,
+    /// Quality for the whole row.
+    pub price: f64,
+}
+
+/// What a shard takes a part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Measure {
+    /// The compute share.
+    Share,
+    /// The usable memory.
+    Memory,
 }
 
 impl Plan {

@@ -4,7 +4,8 @@
 //! D_k(Θ) = A(α_k) + Σ_r β_kr + Σ_i H_θi(α_ki, β_k) ≥ best quality of setup Θ,    rows relative to their limits
 //! ```
 //!
-//! Depth first over the models, each with all its ways to run. A subtree is proven when one point's `D` with the best completion
+//! For setups that are still open, `D_k` also pays `γ` for the parts of the GPUs that they take and gets `Σ γ`: nothing that can be packed
+//! takes more than the whole of a row. Depth first over the models, each with all its ways to run. A subtree is proven when one point's `D` with the best completion
 //! whose total compute lies between the floor and the cluster is at most the claimed bound. A whole setup that is not proven like this must
 //! be impossible to pack, or be proven piece by piece after splitting its fractions.
 
@@ -78,6 +79,18 @@ fn malformed(plan: &Plan, n_models: usize, n_rows: usize) -> Vec<Violation> {
         let (prices, row_prices) = (&point.prices, &point.slo_prices);
         let valid = prices.iter().all(|price| price.is_finite())
             && row_prices.iter().all(|price| price.is_finite() && *price >= 0.0);
+        let resources = point.resource_prices.iter();
+        let bad = resources
+            .map(|row| row.price)
+            .find(|price| !price.is_finite() || *price < 0.0);
+        if let Some(price) = bad {
+            let place = format!("certificate.dual_points[{index}].resource_prices");
+            found.push(mismatch(
+                place,
+                price.to_string(),
+                "a finite price of at least 0".to_owned(),
+            ));
+        }
         if prices.len() != n_models || row_prices.len() != n_rows || !valid {
             let place = format!("certificate.dual_points[{index}]");
             let expected = format!("{n_models} finite prices and {n_rows} SLO prices of at least 0");

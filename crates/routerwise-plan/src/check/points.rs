@@ -1,6 +1,6 @@
 //! Dual points, tabulated: what each says about every choice, and about every way to complete a partial setup.
 
-use routerwise_types::plan::DualPoint;
+use routerwise_types::plan::{DualPoint, Measure, ResourcePrice};
 use routerwise_types::scenario::Scenario;
 
 use super::space::Choice;
@@ -21,6 +21,29 @@ fn answered(scenario: &Scenario, prices: &[f64]) -> f64 {
         .enumerate()
         .map(|(prompt, weight)| weight * best(prompt))
         .sum()
+}
+
+/// Part of a row that a choice takes: its shards' `u_k(x)` over the number of GPUs.
+fn taken_of(scenario: &Scenario, choice: &Choice, row: &ResourcePrice) -> f64 {
+    let Some(configuration) = &choice.configuration else {
+        return 0.0;
+    };
+    let gpu_type = &scenario.cluster.gpu_types[configuration.gpu_type_ix];
+    if gpu_type.name != row.gpu_type {
+        return 0.0;
+    }
+    let (size, whole) = match row.measure {
+        Measure::Share => (u128::from(choice.shard_percent), 100),
+        Measure::Memory => (u128::from(choice.shard_memory), u128::from(gpu_type.usable_memory.0)),
+    };
+    let larger = u128::from(row.k) + 1;
+    let of_one = if row.k == 0 || (larger * size) % whole == 0 {
+        size as f64 / whole as f64
+    } else {
+        (larger * size / whole) as f64 / f64::from(row.k)
+    };
+    let n_shards = f64::from(configuration.tensor_parallel) * f64::from(configuration.n_replicas);
+    n_shards * of_one / scenario.cluster.n_gpus_of(configuration.gpu_type_ix) as f64
 }
 
 /// Compute of the cluster in steps that divide every shard's percentage.
@@ -69,7 +92,9 @@ pub(super) struct Point {
     pub(super) row_prices: Vec<f64>,
     /// `A(α) + Σ β`.
     pub(super) base: f64,
-    /// `H` of every choice of every model.
+    /// `Σ γ`.
+    resources: f64,
+    /// `H` less what the choice takes at prices `γ`, of every choice of every model.
     worth: Vec<Vec<f64>>,
     /// `rest[d][u]`: the most that models `d..` can add when `u` steps of compute are used by those before.
     rest: Vec<Vec<f64>>,
@@ -78,7 +103,11 @@ pub(super) struct Point {
 impl Point {
     pub(super) fn new(scenario: &Scenario, space: &[Vec<Choice>], budget: &Budget, stated: &DualPoint) -> Self {
         let (prices, row_prices) = (&stated.prices, &stated.slo_prices);
-        let worth_of = |choice: &Choice, price: f64| choice.flow.worth(price, row_prices, 0.0, 1.0);
+        let worth_of = |choice: &Choice, price: f64| {
+            let taken = stated.resource_prices.iter();
+            let cost: f64 = taken.map(|row| row.price * taken_of(scenario, choice, row)).sum();
+            choice.flow.worth(price, row_prices, 0.0, 1.0) - cost
+        };
         let worth: Vec<Vec<f64>> = space
             .iter()
             .zip(prices)
@@ -103,6 +132,7 @@ impl Point {
             prices: prices.clone(),
             row_prices: row_prices.clone(),
             base: answered(scenario, prices) + row_prices.iter().sum::<f64>(),
+            resources: stated.resource_prices.iter().map(|row| row.price).sum(),
             worth,
             rest,
         }
@@ -116,6 +146,6 @@ impl Point {
             .zip(chosen)
             .map(|(worth, choice)| worth[*choice])
             .sum();
-        self.base + sum + self.rest[chosen.len()][used]
+        self.base + self.resources + sum + self.rest[chosen.len()][used]
     }
 }

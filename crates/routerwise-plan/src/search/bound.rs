@@ -1,53 +1,82 @@
 //! Price vectors that bound every setup: one table entry per candidate, and a knapsack over share units for what is still open.
 
+use routerwise_types::plan::Measure;
+
+use super::gamma;
 use crate::flow::Interval;
-use crate::prices::Dual;
-use crate::problem::Problem;
+use crate::prices::{Dual, Offering, values};
+use crate::problem::{Candidate, Problem};
 
 /// One price vector with everything it says about setups.
 #[derive(Clone, Debug)]
 pub(crate) struct PricePoint {
     pub(crate) prices: Vec<f64>,
     pub(crate) row_prices: Vec<f64>,
+    pub(crate) resource_prices: Vec<f64>,
     /// `A(α) + Σ β`: what no choice of setup changes.
     base: f64,
     /// `H` of every candidate of every model, in the search's order of models.
-    offers: Vec<Vec<f64>>,
-    /// `rest[d][u]`: most that models `d..` can add when `u` units are used already.
+    worth: Vec<Vec<f64>>,
+    /// `Σ γ`.
+    resources: f64,
+    /// `H` less what the candidate takes at prices `γ`.
+    net: Vec<Vec<f64>>,
+    /// `rest[d][u]`: most that models `d..` can add net when `u` units are used already.
     rest: Vec<Vec<f64>>,
 }
 
 impl PricePoint {
-    /// Tabulates a price vector; `order` is the search's order of models.
+    /// Tabulates a price vector; `order` is the search's order of models. Resources get the prices that bound all setups best.
     pub(crate) fn new(problem: &Problem, order: &[usize], dual: &Dual) -> Self {
-        let offers: Vec<Vec<f64>> = order
+        let all = f64::from(problem.all_units());
+        let offerings: Vec<Vec<Offering<'_>>> = order
             .iter()
             .map(|model| {
-                let price = dual.prices[*model];
                 let candidates = &problem.models[*model].candidates;
-                candidates
-                    .iter()
-                    .map(|c| c.flow.best(price, &dual.row_prices, Interval::ALL).value)
-                    .collect()
+                candidates.iter().map(|c| offering(c, all)).collect()
+            })
+            .collect();
+        let worth: Vec<Vec<f64>> = order
+            .iter()
+            .zip(&offerings)
+            .map(|(model, offerings)| values(offerings, dual.prices[*model], dual))
+            .collect();
+        let prices = gamma::resource_prices(problem, &offerings, &worth);
+        let resource_prices = without_all_units(problem, prices);
+        let net: Vec<Vec<f64>> = offerings
+            .iter()
+            .zip(&worth)
+            .map(|(offerings, worth)| {
+                let paid = |(offering, worth): (&Offering<'_>, &f64)| worth - offering.cost(&resource_prices);
+                offerings.iter().zip(worth).map(paid).collect()
             })
             .collect();
         Self {
             base: problem.table.exact_value(&dual.prices) + dual.row_prices.iter().sum::<f64>(),
-            rest: knapsack(problem, order, &offers),
+            resources: resource_prices.iter().sum(),
+            rest: knapsack(problem, order, &net),
             prices: dual.prices.clone(),
             row_prices: dual.row_prices.clone(),
-            offers,
+            resource_prices,
+            worth,
+            net,
         }
     }
 
-    /// Bound of a partial setup: `choice[d]` is the candidate of model `order[d]`.
+    /// Bound of a partial setup: `choice[d]` is the candidate of model `order[d]`. A whole one has taken what it takes, so its bound
+    /// need not pay for what it leaves.
     pub(crate) fn bound(&self, choice: &[u16], used: usize) -> f64 {
-        let chosen: f64 = choice
-            .iter()
-            .zip(&self.offers)
-            .map(|(c, offers)| offers[usize::from(*c)])
-            .sum();
-        self.base + chosen + self.rest[choice.len()][used]
+        let sum = |table: &[Vec<f64>]| -> f64 {
+            let chosen = choice.iter().zip(table);
+            chosen.map(|(c, values)| values[usize::from(*c)]).sum()
+        };
+        let open = self.resources + sum(&self.net);
+        let left = if choice.len() == self.worth.len() {
+            open.min(sum(&self.worth))
+        } else {
+            open
+        };
+        self.base + left + self.rest[choice.len()][used]
     }
 
     /// Bound of a whole setup with its fractions confined to ranges.
@@ -61,8 +90,32 @@ impl PricePoint {
     }
 }
 
+/// With one GPU type the knapsack keeps its share units, exactly; a price for them too would only loosen the bound.
+fn without_all_units(problem: &Problem, mut prices: Vec<f64>) -> Vec<f64> {
+    for (resource, price) in problem.resources.iter().zip(&mut prices) {
+        let all = problem.units_of(resource.gpu_type_ix) == problem.all_units();
+        if all && resource.measure == Measure::Share && resource.k == 0 {
+            *price = 0.0;
+        }
+    }
+    prices
+}
+
+/// What a candidate offers when setups are still open; `all` is the cluster's share units.
+pub(crate) fn offering(candidate: &Candidate, all: f64) -> Offering<'_> {
+    Offering {
+        flow: &candidate.flow,
+        range: Interval::ALL,
+        takes: &candidate.takes,
+        units: f64::from(candidate.units) / all,
+        n_replicas: candidate
+            .configuration
+            .map_or(u32::MAX, |configuration| configuration.n_replicas),
+    }
+}
+
 /// Dynamic programme over share units of all GPUs together (types lumped, so a relaxation), from the last model back.
-fn knapsack(problem: &Problem, order: &[usize], offers: &[Vec<f64>]) -> Vec<Vec<f64>> {
+fn knapsack(problem: &Problem, order: &[usize], net: &[Vec<f64>]) -> Vec<Vec<f64>> {
     let all = problem.all_units() as usize;
     let least = problem.least_units as usize;
     let n = order.len();
@@ -73,7 +126,7 @@ fn knapsack(problem: &Problem, order: &[usize], offers: &[Vec<f64>]) -> Vec<Vec<
     rest[n] = window(&exactly, least, all);
     for depth in (0..n).rev() {
         let mut next = vec![f64::NEG_INFINITY; all + 1];
-        for (candidate, value) in problem.models[order[depth]].candidates.iter().zip(&offers[depth]) {
+        for (candidate, value) in problem.models[order[depth]].candidates.iter().zip(&net[depth]) {
             let units = candidate.units as usize;
             for used in units..=all {
                 next[used] = next[used].max(exactly[used - units] + value);
