@@ -41,6 +41,8 @@ pub(crate) struct Route {
 pub(crate) struct Routes {
     pub(crate) list: Vec<Route>,
     pub(crate) evaluations: u64,
+    /// Work so far, in the steps of a search's effort.
+    pub(crate) work: u64,
 }
 
 /// One configuration that a model may offer points of.
@@ -68,6 +70,8 @@ pub(crate) struct Inner<'a> {
     pub(crate) slack_reward: f64,
     /// Resource rows, each of which may be taken up to 1 in all.
     pub(crate) n_resources: usize,
+    /// Quality that a whole resource row left free is worth: of equally good mixtures the one that takes least.
+    pub(crate) room_reward: f64,
     /// Least part of the cluster's share units that must be used, where there is such a floor.
     pub(crate) least_units: Option<f64>,
 }
@@ -95,6 +99,18 @@ pub(crate) struct Mixture {
     pub(crate) excess: f64,
     /// For each model, `φ(w) − mixed φ` over the rows that are exceeded: what its flow's lack of convexity hides.
     pub(crate) hidden: Vec<f64>,
+    /// For each model, the offers that it mixes.
+    pub(crate) offers: Vec<Vec<Mixed>>,
+}
+
+/// One offer in a mixture.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Mixed {
+    /// Index into the model's offerings.
+    pub(crate) offering: usize,
+    pub(crate) fraction: f64,
+    /// Weights of a model's offers sum to 1.
+    pub(crate) weight: f64,
 }
 
 /// How a solve ended.
@@ -144,6 +160,9 @@ const FIRST_PENALTY: f64 = 4.0;
 const LAST_PENALTY: f64 = 1e7;
 /// Rounds of new offers before the next look at all prompts; what is missing then is found after it.
 const MAX_OFFER_ROUNDS: u32 = 60;
+/// Scores compared in one step of work, and steps that a look at the offers of one run takes.
+const SCORES_PER_STEP: u64 = 128;
+const STEPS_PER_RUN: u64 = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Column {
@@ -167,6 +186,8 @@ struct State<'a> {
     penalty: f64,
     best: Dual,
     evaluation: Evaluation,
+    /// Runs of offerings over all models: what a look at all offers costs.
+    n_runs: u64,
 }
 
 impl<'a> State<'a> {
@@ -188,6 +209,9 @@ impl<'a> State<'a> {
         });
         let mut best = best;
         best.resource_prices.resize(inner.n_resources, 0.0);
+        best.resource_prices
+            .iter_mut()
+            .for_each(|price| *price = price.max(inner.room_reward));
         best.row_prices
             .iter_mut()
             .for_each(|price| *price = price.max(inner.slack_reward));
@@ -203,6 +227,11 @@ impl<'a> State<'a> {
                 ..best
             },
             evaluation: Evaluation::default(),
+            n_runs: inner
+                .offerings
+                .iter()
+                .map(|offerings| offers::runs(offerings).count() as u64)
+                .sum(),
         }
     }
 
@@ -298,7 +327,7 @@ impl<'a> State<'a> {
         }
         for (row, sum) in taken.into_iter().enumerate() {
             let row = self.first_resource_row() + row;
-            basis.push(self.at_most(row, 0.0, sum <= 1.0));
+            basis.push(self.at_most(row, self.inner.room_reward, sum <= 1.0));
         }
         if let Some(least) = self.inner.least_units {
             let row = self.floor_row();
@@ -322,7 +351,7 @@ impl<'a> State<'a> {
         let mut smoothing = 0.5;
         let first = routes.evaluations;
         loop {
-            let duals = self.optimise_offers(until.tolerance * 0.05)?;
+            let duals = self.optimise_offers(routes, until.tolerance * 0.05)?;
             let artificial = self.artificial_part();
             let lower = if artificial > 1e-9 {
                 f64::NEG_INFINITY
@@ -390,10 +419,11 @@ impl<'a> State<'a> {
 
     /// Re-solves the master, adding offers at its prices until none pays by more than `tolerance`: offers cost nanoseconds, routes
     /// a pass over all prompts.
-    fn optimise_offers(&mut self, tolerance: f64) -> Result<MasterDuals, Stalled> {
+    fn optimise_offers(&mut self, routes: &mut Routes, tolerance: f64) -> Result<MasterDuals, Stalled> {
         let mut rounds = 0;
         loop {
             self.master.optimise()?;
+            routes.work += self.n_runs * STEPS_PER_RUN + (self.columns.len() * self.n_models()) as u64 / 16;
             let duals = self.read_duals();
             let mut added = false;
             for model in 0..self.n_models() {
@@ -441,6 +471,8 @@ impl<'a> State<'a> {
     fn evaluate(&mut self, dual: &Dual, routes: &mut Routes) -> f64 {
         self.table.evaluate(&dual.prices, &mut self.evaluation);
         routes.evaluations += 1;
+        routes.work +=
+            1 + (self.table.n_rows() * self.n_models()) as u64 / SCORES_PER_STEP + self.n_runs * STEPS_PER_RUN;
         let mut bound = self.evaluation.value(&dual.prices) + self.inner.limit * dual.row_prices.iter().sum::<f64>();
         bound += (0..self.n_models())
             .map(|model| self.best_offer(model, dual).0)
@@ -471,6 +503,7 @@ impl<'a> State<'a> {
         let n = self.n_models();
         let mut mixture = Mixture {
             fractions: vec![0.0; n],
+            offers: vec![Vec::new(); n],
             ..Mixture::default()
         };
         let n_rows = self.inner.n_rows;
@@ -490,6 +523,11 @@ impl<'a> State<'a> {
                     offering,
                     fraction,
                 } => {
+                    mixture.offers[model].push(Mixed {
+                        offering,
+                        fraction,
+                        weight: value,
+                    });
                     let flow = self.inner.offerings[model][offering].flow;
                     for (row, sum) in mixed[model].iter_mut().enumerate() {
                         *sum += value * flow.at(row, fraction);

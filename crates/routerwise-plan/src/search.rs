@@ -12,6 +12,9 @@ pub(crate) mod bound;
 mod climb;
 pub(crate) mod fit;
 mod gamma;
+mod region;
+mod round;
+mod tree;
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -24,6 +27,7 @@ use crate::prices::{Dual, Ending, Inner, Offering, Routes, Solved, Until, solve}
 use crate::problem::Problem;
 use bound::PricePoint;
 use fit::Fits;
+use region::Region;
 
 const MAX_EVALUATIONS_PER_SOLVE: u64 = 3_000;
 /// More open partial setups than this and the search stops with the gap it has.
@@ -93,6 +97,7 @@ impl Effort {
 pub(crate) fn search(problem: &Problem, goal: Goal, effort: Effort) -> Found {
     let mut search = Search::new(problem, effort);
     search.price_relaxation();
+    search.round_all();
     search.dive();
     if goal == Goal::Best {
         search.climb();
@@ -183,32 +188,15 @@ impl<'a> Search<'a> {
     }
 
     fn price_relaxation(&mut self) {
-        let problem = self.problem;
-        let all = f64::from(problem.all_units());
-        let offerings = problem
-            .models
-            .iter()
-            .map(|model| {
-                let offer = |c: &'a crate::problem::Candidate| bound::offering(c, all);
-                model.candidates.iter().map(offer).collect()
-            })
-            .collect();
-        let inner = Inner {
-            offerings,
-            n_rows: problem.rows.len(),
-            limit: 1.0,
-            slack_reward: 0.0,
-            n_resources: problem.resources.len(),
-            least_units: (problem.least_units > 0).then(|| f64::from(problem.least_units) / all),
-        };
-        let until = Until {
-            tolerance: problem.tolerance * 2.0,
-            cut_off: self.cut_off(),
-            max_evaluations: MAX_EVALUATIONS_PER_SOLVE,
-        };
-        let solved = solve(&problem.table, &mut self.routes, &inner, None, until);
+        let solved = self.solve_region(&Region::all(self.problem), None, self.problem.tolerance * 2.0, 0.0);
         self.wish = solved.mixture.map(|mixture| mixture.fractions).unwrap_or_default();
         self.learn(&solved.dual);
+    }
+
+    /// Rounds the relaxation over all setups.
+    fn round_all(&mut self) {
+        let start = self.duals.first().cloned();
+        self.round(Region::all(self.problem), start.as_ref());
     }
 
     /// Adds a price vector to the pool, each unused model at its least refusing price: the same for this setup, better for others.
@@ -226,159 +214,13 @@ impl<'a> Search<'a> {
         self.duals.push(dual);
     }
 
-    fn run(&mut self, goal: Goal) {
-        self.push(Node {
-            bound: f64::INFINITY,
-            choice: Vec::new(),
-            used: 0,
-            seen: 0,
-            split: None,
-        });
-        while let Some(mut node) = self.heap.pop() {
-            if node.bound <= self.cut_off() {
-                self.heap.push(node);
-                return;
-            }
-            let found = goal == Goal::Feasible && self.best.is_some();
-            let solves_spent = self.counts.solved >= u64::from(self.problem.max_solves);
-            if found || solves_spent || self.work_left == 0 || self.heap.len() > MAX_OPEN {
-                self.cut_short = !found;
-                self.heap.push(node);
-                return;
-            }
-            if node.seen < self.pool.len() {
-                let before = node.bound;
-                self.tighten(&mut node);
-                if node.bound < before {
-                    self.push_if_open(node);
-                    continue;
-                }
-            }
-            if node.choice.len() < self.order.len() {
-                self.extend(&node);
-            } else {
-                self.decide(node);
-            }
-        }
-    }
-
-    /// Looks for a first routing: model by model the candidate with the highest bound that still fits, a few times over as
-    /// prices are learnt.
-    fn dive(&mut self) {
-        for _ in 0..u64::from(self.problem.max_solves).min(MAX_DIVES) {
-            let mut node = Node {
-                bound: f64::INFINITY,
-                choice: Vec::new(),
-                used: 0,
-                seen: 0,
-                split: None,
-            };
-            while node.choice.len() < self.order.len() {
-                let mut children = self.children(&node);
-                children.sort_by(|a, b| b.cmp(a));
-                let fitting = children.into_iter().take(MAX_TRIED).find(|child| {
-                    let (packing, steps) = fit::pack_prefix(self.problem, &self.order, &child.choice);
-                    self.work_left = self.work_left.saturating_sub(steps);
-                    matches!(packing, Packing::Placed(_))
-                });
-                match fitting.filter(|child| child.bound > self.cut_off()) {
-                    Some(child) => node = child,
-                    None => return,
-                }
-            }
-            self.decide(node);
-            if self.best.is_some() {
-                return;
-            }
-        }
-    }
-
-    fn push(&mut self, node: Node) {
-        self.heap.push(node);
-    }
-
-    fn push_if_open(&mut self, node: Node) {
-        if node.bound > self.cut_off() {
-            self.heap.push(node);
-        } else if node.bound > f64::NEG_INFINITY {
-            self.set_aside = self.set_aside.max(node.bound);
-        }
+    /// Whether the budget is used up.
+    fn is_spent(&self) -> bool {
+        self.work_left == 0 || self.counts.solved >= u64::from(self.problem.max_solves)
     }
 
     fn spend(&mut self, work: u64) {
         self.work_left = self.work_left.saturating_sub(work);
-    }
-
-    fn tighten(&mut self, node: &mut Node) {
-        self.spend((self.pool.len() - node.seen) as u64);
-        for point in &self.pool[node.seen..] {
-            let bound = match &node.split {
-                Some(split) => point.bound_within(self.problem, &self.order, &node.choice, &split.ranges),
-                None => point.bound(&node.choice, node.used),
-            };
-            node.bound = node.bound.min(bound);
-        }
-        node.seen = self.pool.len();
-    }
-
-    fn extend(&mut self, node: &Node) {
-        for child in self.children(node) {
-            self.counts.bounded += u64::from(child.choice.len() == self.order.len());
-            self.push_if_open(child);
-        }
-    }
-
-    /// All ways to decide one more model, with their bounds; what cannot fit is left out.
-    fn children(&mut self, node: &Node) -> Vec<Node> {
-        let model = self.order[node.choice.len()];
-        let problem = self.problem;
-        let mut children = Vec::with_capacity(problem.models[model].candidates.len());
-        for (index, candidate) in (0u16..).zip(&problem.models[model].candidates) {
-            let used = node.used + candidate.units as usize;
-            if used > problem.all_units() as usize || !self.within_types(&node.choice, candidate) {
-                continue;
-            }
-            let mut choice = Vec::with_capacity(self.order.len());
-            choice.extend_from_slice(&node.choice);
-            choice.push(index);
-            let (memory_fits, steps) = self.fits.memory(problem, &self.order, &choice);
-            self.spend(steps);
-            if !memory_fits {
-                continue;
-            }
-            let mut child = Node {
-                bound: node.bound,
-                choice,
-                used,
-                seen: 0,
-                split: None,
-            };
-            self.tighten(&mut child);
-            children.push(child);
-        }
-        children
-    }
-
-    /// Whether a further candidate leaves no GPU type short of share units or memory in total.
-    fn within_types(&self, choice: &[u16], extra: &crate::problem::Candidate) -> bool {
-        let Some(configuration) = extra.configuration else {
-            return true;
-        };
-        let gpu_type_ix = configuration.gpu_type_ix;
-        let (mut units, mut memory) = (0u64, 0u64);
-        let chosen = choice
-            .iter()
-            .zip(&self.order)
-            .map(|(c, model)| &self.problem.models[*model].candidates[usize::from(*c)]);
-        for candidate in chosen.chain([extra]) {
-            if let Some(other) = candidate.configuration.filter(|other| other.gpu_type_ix == gpu_type_ix) {
-                units += u64::from(candidate.units);
-                memory += candidate.shard_memory.0 * u64::from(other.tensor_parallel) * u64::from(other.n_replicas);
-            }
-        }
-        let cluster = &self.problem.cluster;
-        let all_memory = cluster.gpu_types[gpu_type_ix].usable_memory.0 * cluster.n_gpus_of(gpu_type_ix) as u64;
-        units <= u64::from(self.problem.units_of(gpu_type_ix)) && memory <= all_memory
     }
 
     /// Candidate index per model, in model order.
@@ -413,7 +255,9 @@ impl<'a> Search<'a> {
             cut_off: self.cut_off(),
             max_evaluations: MAX_EVALUATIONS_PER_SOLVE,
         };
+        let before = self.routes.work;
         let solved = self.solve_setup(&candidates, &ranges, until);
+        self.spend(self.routes.work - before);
         self.counts.solved += 1;
         self.learn(&solved.dual);
         let mut node = node;
@@ -574,6 +418,7 @@ pub(crate) fn solve_candidates(
         limit: tightening.limit,
         slack_reward: tightening.slack_reward,
         n_resources: 0,
+        room_reward: 0.0,
         least_units: None,
     };
     solve(&problem.table, routes, &inner, start, until)

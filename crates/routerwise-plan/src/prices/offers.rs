@@ -21,7 +21,7 @@ fn cost(offering: &Offering<'_>, dual: &Dual) -> f64 {
 }
 
 /// Splits a list into runs of one configuration with 1, 2, … replicas.
-fn runs<'a, 'b>(offerings: &'b [Offering<'a>]) -> impl Iterator<Item = &'b [Offering<'a>]> {
+pub(super) fn runs<'a, 'b>(offerings: &'b [Offering<'a>]) -> impl Iterator<Item = &'b [Offering<'a>]> {
     offerings.chunk_by(|before, after| after.n_replicas == before.n_replicas.wrapping_add(1))
 }
 

@@ -4,7 +4,7 @@
 //! the best-first search improves on it only by chance. The prices of a solved setup are exact for it, so its neighbours' bounds are
 //! their first-order gains: a few solves walk up to a good setup, which then closes most of the heap.
 
-use super::{Node, Search, fit};
+use super::{Search, fit};
 use crate::packing::Packing;
 
 /// Neighbours packed, and solved where they fit, before a round gives up.
@@ -46,7 +46,7 @@ impl Search<'_> {
         }
     }
 
-    fn quality(&self) -> Option<f64> {
+    pub(super) fn quality(&self) -> Option<f64> {
         self.best.as_ref().map(|best| best.quality)
     }
 
@@ -74,19 +74,6 @@ impl Search<'_> {
             }
         }
         false
-    }
-
-    fn whole(&mut self, choice: Vec<u16>) -> Node {
-        let used = self.units(&choice);
-        let mut node = Node {
-            bound: f64::INFINITY,
-            choice,
-            used,
-            seen: 0,
-            split: None,
-        };
-        self.tighten(&mut node);
-        node
     }
 
     /// Neighbours with bounds above the cut-off, best first, at most [`MAX_PACKED`].
@@ -163,7 +150,7 @@ impl Search<'_> {
             .sum()
     }
 
-    fn units(&self, choice: &[u16]) -> usize {
+    pub(super) fn units(&self, choice: &[u16]) -> usize {
         let chosen = choice.iter().zip(&self.order);
         chosen
             .map(|(c, model)| self.problem.models[*model].candidates[usize::from(*c)].units as usize)

@@ -1,0 +1,82 @@
+//! A region: the setups that run every model as one of some candidates, and its relaxation, in which models may mix theirs.
+
+use std::rc::Rc;
+
+use super::{MAX_EVALUATIONS_PER_SOLVE, Search, bound};
+use crate::prices::{Dual, Inner, Solved, Until, solve};
+use crate::problem::Problem;
+
+/// Candidates that each model may still take, rising; never empty.
+#[derive(Clone, Debug)]
+pub(super) struct Region {
+    pub(super) allowed: Vec<Rc<[u16]>>,
+}
+
+impl Region {
+    /// All setups.
+    pub(super) fn all(problem: &Problem) -> Self {
+        let all = |n: usize| (0..n).map(|index| u16::try_from(index).unwrap_or(u16::MAX)).collect();
+        Self {
+            allowed: problem.models.iter().map(|model| all(model.candidates.len())).collect(),
+        }
+    }
+
+    /// Candidate index per model, when there is one each.
+    pub(super) fn single(&self) -> Option<Vec<u16>> {
+        self.allowed
+            .iter()
+            .map(|allowed| if allowed.len() == 1 { Some(allowed[0]) } else { None })
+            .collect()
+    }
+
+    /// Keeps the candidates of a model that pass; whether any is left.
+    pub(super) fn keep(&mut self, model: usize, pass: impl Fn(u16) -> bool) -> bool {
+        let kept: Rc<[u16]> = self.allowed[model].iter().copied().filter(|c| pass(*c)).collect();
+        if kept.is_empty() {
+            return false;
+        }
+        self.allowed[model] = kept;
+        true
+    }
+}
+
+impl Search<'_> {
+    /// Prices the relaxation over a region: a bound for all of its setups, and a mixture that says where the good ones are.
+    pub(super) fn solve_region(
+        &mut self,
+        region: &Region,
+        start: Option<&Dual>,
+        tolerance: f64,
+        room_reward: f64,
+    ) -> Solved {
+        let problem = self.problem;
+        let all = f64::from(problem.all_units());
+        let offerings = problem
+            .models
+            .iter()
+            .zip(&region.allowed)
+            .map(|(model, allowed)| {
+                let offer = |c: &u16| bound::offering(&model.candidates[usize::from(*c)], all);
+                allowed.iter().map(offer).collect()
+            })
+            .collect();
+        let inner = Inner {
+            offerings,
+            n_rows: problem.rows.len(),
+            limit: 1.0,
+            slack_reward: 0.0,
+            n_resources: problem.resources.len(),
+            room_reward,
+            least_units: (problem.least_units > 0).then(|| f64::from(problem.least_units) / all),
+        };
+        let until = Until {
+            tolerance,
+            cut_off: self.cut_off(),
+            max_evaluations: MAX_EVALUATIONS_PER_SOLVE,
+        };
+        let before = self.routes.work;
+        let solved = solve(&problem.table, &mut self.routes, &inner, start, until);
+        self.spend(self.routes.work - before);
+        solved
+    }
+}
