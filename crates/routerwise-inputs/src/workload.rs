@@ -5,7 +5,7 @@ mod slo;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use routerwise_types::workload::{Arrivals, Lengths, Objective, Planning, Workload};
+use routerwise_types::workload::{Arrivals, Lengths, Level, Objective, Planning, Workload};
 use routerwise_types::{Fraction, RequestsPerSecond};
 
 use crate::defaults;
@@ -58,6 +58,7 @@ pub(crate) fn read(document: &Document) -> Option<Workload> {
     let arrivals = arrivals.and_then(|arrivals| arrivals_in_force(&root, arrivals, has_trace, trace.as_ref()));
     let workload = Workload {
         rate: rate?,
+        levels: vec![Level::always()],
         arrivals: arrivals?,
         lengths: lengths?,
         slos: slos?,

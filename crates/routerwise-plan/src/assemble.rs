@@ -2,16 +2,17 @@
 
 use routerwise_types::Fingerprint;
 use routerwise_types::plan::{
-    Certificate, DualPoint, PLAN_SCHEMA, Plan, PlannedLatency, PlannedModel, Prediction, ResourcePrice, SloValue,
+    Certificate, DualPoint, PLAN_SCHEMA, Plan, PlannedLatency, PlannedModel, PolicyPrices, Prediction, ResourcePrice,
+    RoutePolicy, RoutedModel, SloValue,
 };
 use routerwise_types::profile::Profile;
 use routerwise_types::scenario::Scenario;
 use routerwise_types::setup::Placement;
 use routerwise_types::units::{Bytes, Fraction, Price, Score, Seconds};
-use routerwise_types::workload::{Metric, Scope, Statistic};
+use routerwise_types::workload::{ALL_TRAFFIC, Metric, Scope, Statistic};
 
 use crate::curve::{LatencyCurve, Reading};
-use crate::problem::Problem;
+use crate::problem::{Candidate, Problem};
 use crate::search::{Found, Incumbent};
 use crate::settle::{Policy, row_sum};
 
@@ -24,10 +25,8 @@ pub(crate) fn assemble(
     policy: &Policy,
     parent: Option<&Plan>,
 ) -> Plan {
-    let models = planned_models(scenario, problem, best, policy);
     let quality = score(policy.realised.quality());
     let upper_bound = found.upper_bound.max(quality.value());
-    let latency = |headroom: f64| workload_latency(scenario, problem, best, policy, headroom);
     let mut plan = Plan {
         schema: PLAN_SCHEMA,
         id: Fingerprint(String::new()),
@@ -36,14 +35,8 @@ pub(crate) fn assemble(
         rate: scenario.workload.rate,
         slos: scenario.workload.slos.clone(),
         planning: scenario.workload.planning,
-        models,
-        routing: policy.routing.clone(),
-        prediction: Prediction {
-            quality,
-            slo_values: slo_values(scenario, problem, best, policy),
-            latency: latency(scenario.workload.planning.headroom),
-            latency_without_headroom: latency(0.0),
-        },
+        models: planned_models(scenario, problem, best, policy),
+        policies: vec![route_policy(scenario, problem, best, policy)],
         certificate: Certificate {
             quality,
             upper_bound,
@@ -58,8 +51,10 @@ pub(crate) fn assemble(
                 .pool
                 .iter()
                 .map(|point| DualPoint {
-                    prices: point.prices.clone(),
-                    slo_prices: point.row_prices.clone(),
+                    policies: vec![PolicyPrices {
+                        prices: point.prices.clone(),
+                        slo_prices: point.row_prices.clone(),
+                    }],
                     resource_prices: resource_prices(problem, &point.resource_prices),
                 })
                 .collect(),
@@ -95,17 +90,11 @@ fn space(problem: &Problem) -> String {
 
 fn planned_models(scenario: &Scenario, problem: &Problem, best: &Incumbent, policy: &Policy) -> Vec<PlannedModel> {
     let kv_caches = kv_caches(scenario, problem, best, &policy.realised.fractions);
-    let prices = published_prices(problem, best, policy);
     (0..problem.models.len())
         .map(|model| {
             let candidate = &problem.models[model].candidates[best.candidates[model]];
-            let w = policy.realised.fractions[model];
-            let served = w > 0.0;
             let profile = candidate.profile_ix.map(|ix| &scenario.profiles[ix]);
-            let n_replicas = candidate
-                .configuration
-                .map_or(1, |configuration| configuration.n_replicas);
-            let load = problem.rate * w / f64::from(n_replicas);
+            let load = load(problem, candidate, policy.realised.fractions[model]);
             PlannedModel {
                 name: problem.models[model].name.clone(),
                 configuration: candidate.configuration,
@@ -114,16 +103,54 @@ fn planned_models(scenario: &Scenario, problem: &Problem, best: &Incumbent, poli
                     .map(|configuration| scenario.cluster.gpu_types[configuration.gpu_type_ix].name.clone()),
                 replicas: best.placement.get(model).cloned().unwrap_or_default(),
                 kv_cache: kv_caches[model].clone(),
+                utilisation: profile.map_or(Fraction::ZERO, |profile| fraction(load / profile.capacity.value())),
+            }
+        })
+        .collect()
+}
+
+fn route_policy(scenario: &Scenario, problem: &Problem, best: &Incumbent, policy: &Policy) -> RoutePolicy {
+    let latency = |headroom: f64| workload_latency(scenario, problem, best, policy, headroom);
+    RoutePolicy {
+        level: scenario.workload.levels[0].name.clone(),
+        route: ALL_TRAFFIC.to_owned(),
+        rate: scenario.workload.rate_at(0),
+        weight: fraction(scenario.workload.weight_of(0)),
+        models: routed_models(scenario, problem, best, policy),
+        routing: policy.routing.clone(),
+        prediction: Prediction {
+            quality: score(policy.realised.quality()),
+            slo_values: slo_values(scenario, problem, best, policy),
+            latency: latency(scenario.workload.planning.headroom),
+            latency_without_headroom: latency(0.0),
+        },
+    }
+}
+
+fn routed_models(scenario: &Scenario, problem: &Problem, best: &Incumbent, policy: &Policy) -> Vec<RoutedModel> {
+    let prices = published_prices(problem, best, policy);
+    (0..problem.models.len())
+        .map(|model| {
+            let candidate = &problem.models[model].candidates[best.candidates[model]];
+            let w = policy.realised.fractions[model];
+            let served = w > 0.0;
+            let profile = candidate.profile_ix.map(|ix| &scenario.profiles[ix]);
+            RoutedModel {
                 price: Price::new(prices[model].max(0.0)).unwrap_or(Price::ZERO),
                 fraction: fraction(w),
                 quality: served.then(|| score(policy.realised.quality_by_model[model] / w)),
                 latency: profile
                     .filter(|_| served)
-                    .and_then(|profile| mean_latency(profile, load)),
-                utilisation: profile.map_or(Fraction::ZERO, |profile| fraction(load / profile.capacity.value())),
+                    .and_then(|profile| mean_latency(profile, load(problem, candidate, w))),
             }
         })
         .collect()
+}
+
+/// Load on one replica with headroom, requests/s.
+fn load(problem: &Problem, candidate: &Candidate, w: f64) -> f64 {
+    let n_replicas = candidate.configuration.map_or(1, |c| c.n_replicas);
+    problem.rate * w / f64::from(n_replicas)
 }
 
 /// Prices as the plan states them: a model that is off costs the least price at which no prompt would want it.
@@ -256,8 +283,7 @@ fn worst_model(scenario: &Scenario, problem: &Problem, best: &Incumbent, policy:
             let candidate = &problem.models[model].candidates[best.candidates[model]];
             let profile = &scenario.profiles[candidate.profile_ix?];
             let curve = LatencyCurve::from_profile(profile, Reading::Statistic(slo.metric, slo.statistic))?;
-            let load = problem.rate * w / f64::from(candidate.configuration?.n_replicas);
-            curve.at(load.min(curve.end()))
+            curve.at(load(problem, candidate, *w).min(curve.end()))
         })
         .fold(0.0, f64::max)
 }

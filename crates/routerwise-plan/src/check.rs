@@ -21,6 +21,7 @@ mod reading;
 mod routing;
 mod space;
 
+use prediction::Judged;
 use routerwise_types::plan::Plan;
 use routerwise_types::scenario::Scenario;
 
@@ -115,11 +116,28 @@ pub fn check(scenario: &Scenario, plan: &Plan) -> Vec<Violation> {
     let placed = placement::violations(scenario, plan);
     let sound = placed.is_empty();
     found.extend(placed);
-    found.extend(routing::malformed(plan));
-    let realised = routing::realise(scenario, plan);
-    found.extend(routing::violations(plan, &realised));
+    let places: Vec<String> = (0..plan.policies.len()).map(|ix| format!("policies[{ix}]")).collect();
+    let realised: Vec<_> = plan
+        .policies
+        .iter()
+        .map(|p| routing::realise(scenario, plan, p))
+        .collect();
+    let mut judged = Vec::new();
+    for (ix, policy) in plan.policies.iter().enumerate() {
+        found.extend(routing::malformed(&places[ix], plan, policy));
+        found.extend(routing::violations(&places[ix], plan, policy, &realised[ix]));
+        judged.push(Judged {
+            place: &places[ix],
+            policy,
+            realised: &realised[ix],
+            rate: scenario.workload.rate.value() * scenario.workload.levels[ix].part,
+        });
+    }
     if sound {
-        found.extend(prediction::violations(scenario, plan, &realised));
+        for one in &judged {
+            found.extend(prediction::violations(scenario, plan, one));
+        }
+        found.extend(prediction::utilisations(scenario, plan, &judged));
     }
     found.extend(bound::violations(scenario, plan));
     found

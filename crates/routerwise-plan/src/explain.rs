@@ -3,7 +3,7 @@
 //! Every figure here is a plan: the change is made to the scenario and the search run again, so nothing rests on a multiplier that
 //! holds only for small steps.
 
-use routerwise_types::plan::{Plan, PlannedLatency};
+use routerwise_types::plan::{Plan, PlannedLatency, RoutePolicy};
 use routerwise_types::quality::Scores;
 use routerwise_types::scenario::Scenario;
 use routerwise_types::units::{Bytes, Fraction, RequestsPerSecond, Seconds};
@@ -30,9 +30,11 @@ pub struct Worth {
 pub enum Binding {
     /// An SLO: its index, and the quality that a 1 % looser limit is worth.
     Slo {
+        /// Index into the plan's policies.
+        policy_ix: usize,
         /// Index into the plan's SLOs.
         slo_ix: usize,
-        /// Quality per 1 %.
+        /// Quality of the plan per 1 %.
         per_percent: f64,
     },
     /// A model runs at the end of its curve.
@@ -63,17 +65,18 @@ const TIGHT: f64 = 2e-3;
 /// What keeps a plan from being better.
 #[must_use]
 pub fn binding(plan: &Plan) -> Vec<Binding> {
-    let mut found: Vec<Binding> = plan
-        .prediction
-        .slo_values
-        .iter()
-        .enumerate()
-        .filter(|(_, slo)| slo.value >= slo.limit * (1.0 - TIGHT) && slo.price * slo.limit > 1e-7)
-        .map(|(slo_ix, slo)| Binding::Slo {
-            slo_ix,
-            per_percent: slo.price * slo.limit * 0.01,
-        })
-        .collect();
+    let mut found = Vec::new();
+    for (policy_ix, policy) in plan.policies.iter().enumerate() {
+        let values = policy.prediction.slo_values.iter().enumerate();
+        let tight = values
+            .filter(|(_, slo)| slo.value >= slo.limit * (1.0 - TIGHT) && slo.price * slo.limit > 1e-7)
+            .map(|(slo_ix, slo)| Binding::Slo {
+                policy_ix,
+                slo_ix,
+                per_percent: policy.weight.value() * slo.price * slo.limit * 0.01,
+            });
+        found.extend(tight);
+    }
     found.extend(
         plan.models
             .iter()
@@ -113,7 +116,7 @@ pub fn what_would_help(scenario: &Scenario, plan: &Plan) -> Result<Vec<Worth>, U
             Ok(Worth {
                 change,
                 quality,
-                gain: quality.map(|quality| quality - plan.prediction.quality.value()),
+                gain: quality.map(|quality| quality - plan.quality().value()),
                 finished: !found.cut_short,
             })
         })
@@ -256,13 +259,13 @@ fn with_gpus(scenario: &Scenario, gpu_type_ix: usize, more: usize) -> Scenario {
     changed
 }
 
-/// Mean latencies of every model at the plan's own rate and fractions, without headroom: what a run at that rate should show.
+/// Mean latencies of every model at a policy's own rate and fractions, without headroom: what a run at that rate should show.
 /// Nothing for models that get no prompt.
 #[must_use]
-pub fn expected_latency(scenario: &Scenario, plan: &Plan) -> Vec<Option<PlannedLatency>> {
-    plan.models
-        .iter()
-        .map(|model| {
+pub fn expected_latency(scenario: &Scenario, plan: &Plan, policy: &RoutePolicy) -> Vec<Option<PlannedLatency>> {
+    let pairs = plan.models.iter().zip(&policy.models);
+    pairs
+        .map(|(model, routed)| {
             let configuration = model.configuration?;
             let profile = scenario.profiles.iter().find(|profile| {
                 profile.key.model == model.name
@@ -270,8 +273,8 @@ pub fn expected_latency(scenario: &Scenario, plan: &Plan) -> Vec<Option<PlannedL
                     && profile.key.tensor_parallel == configuration.tensor_parallel
                     && (profile.key.share.value() - configuration.share.value()).abs() < 1e-9
             })?;
-            let load = plan.rate.share(model.fraction).value() / f64::from(configuration.n_replicas);
-            (model.fraction.value() > 0.0)
+            let load = policy.rate.share(routed.fraction).value() / f64::from(configuration.n_replicas);
+            (routed.fraction.value() > 0.0)
                 .then(|| mean_latency(profile, load))
                 .flatten()
         })

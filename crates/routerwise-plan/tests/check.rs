@@ -92,7 +92,10 @@ fn first(plan: &mut Plan) -> &mut Configuration {
 /// Index of a model that gets some but not all prompts.
 fn served(plan: &Plan) -> usize {
     let partly = |w: f64| 0.01 < w && w < 0.99;
-    let found = plan.models.iter().position(|model| partly(model.fraction.value()));
+    let found = plan.policies[0]
+        .models
+        .iter()
+        .position(|model| partly(model.fraction.value()));
     found.expect("the target makes several models share the prompts")
 }
 
@@ -102,7 +105,7 @@ fn a_tampered_id_schema_or_input_is_found() {
     let mut plan = planned(&scenario);
     plan.id = Fingerprint("0".into());
     reported(&scenario, &plan, &["id: found `0`"]);
-    caught(|plan| plan.schema = 99, &["schema: found 99, expected 1"]);
+    caught(|plan| plan.schema = 99, &["schema: found 99, expected 2"]);
     caught(
         |plan| plan.inputs.scores = Fingerprint("x".into()),
         &["inputs.scores: found `x`"],
@@ -117,10 +120,27 @@ fn a_tampered_id_schema_or_input_is_found() {
         &["slos: found"],
     );
     caught(|plan| plan.models[0].name = "other".into(), &["models: found `other`"]);
+    caught(|plan| plan.policies.clear(), &["policies: found []"]);
+    caught(
+        |plan| plan.policies[0].level = "night".into(),
+        &["policies: found [(\"night\""],
+    );
+    caught(
+        |plan| plan.policies[0].weight = Fraction::new(0.5).unwrap(),
+        &["policies[0].weight: found 0.5"],
+    );
+    caught(
+        |plan| plan.policies[0].rate = RequestsPerSecond::new(7.0).unwrap(),
+        &["policies[0].rate: found 7"],
+    );
+    caught(
+        |plan| plan.certificate.dual_points[0].policies.clear(),
+        &["dual_points[0]"],
+    );
     caught(|plan| plan.models.swap(0, 1), &["models: found `13b`, `7b`"]);
     caught(
-        |plan| shorten(&mut plan.prediction.slo_values),
-        &["slo_values: found 1 values"],
+        |plan| shorten(&mut plan.policies[0].prediction.slo_values),
+        &["policies: found 3 models and 1 slo_values"],
     );
 }
 
@@ -214,48 +234,53 @@ fn prices_fractions_and_qualities_that_do_not_belong_together_are_found() {
     caught(
         |plan| {
             let ix = served(plan);
-            plan.models[ix].price = Price::new(plan.models[ix].price.value() + 0.05).unwrap();
+            plan.policies[0].models[ix].price = Price::new(plan.policies[0].models[ix].price.value() + 0.05).unwrap();
         },
         &["fraction: found"],
     );
     caught(
         |plan| {
             let ix = served(plan);
-            plan.models[ix].fraction = Fraction::new(plan.models[ix].fraction.value() + 1e-4).unwrap();
+            plan.policies[0].models[ix].fraction =
+                Fraction::new(plan.policies[0].models[ix].fraction.value() + 1e-4).unwrap();
         },
         &["fraction: found"],
     );
     caught(
         |plan| {
             let ix = served(plan);
-            plan.models[ix].quality = Score::new(0.01).ok();
+            plan.policies[0].models[ix].quality = Score::new(0.01).ok();
         },
         &["quality: found 0.01"],
     );
     caught(
         |plan| {
             let ix = served(plan);
-            plan.models[ix].quality = None;
+            plan.policies[0].models[ix].quality = None;
         },
         &["quality: found none"],
     );
     caught(
-        |plan| plan.prediction.quality = Score::new(0.99).unwrap(),
+        |plan| plan.policies[0].prediction.quality = Score::new(0.99).unwrap(),
         &["prediction.quality: found 0.99"],
     );
 }
 
 #[test]
 fn tie_splits_that_are_none_are_found() {
-    let add =
-        |models: Vec<usize>, parts: Vec<f64>| move |plan: &mut Plan| plan.routing.ties.push(TieSplit { models, parts });
+    let add = |models: Vec<usize>, parts: Vec<f64>| {
+        move |plan: &mut Plan| plan.policies[0].routing.ties.push(TieSplit { models, parts })
+    };
     caught(add(vec![1, 0], vec![0.5, 0.5]), &["ties", "rising"]);
     caught(add(vec![0], vec![1.0]), &["ties", "two or more"]);
     caught(add(vec![0, 9], vec![0.5, 0.5]), &["ties", "model indices"]);
     caught(add(vec![0, 1], vec![0.5, 0.6]), &["ties", "summing to 1"]);
     caught(add(vec![0, 1], vec![-0.5, 1.5]), &["ties", "at least 0"]);
     caught(add(vec![0, 1], vec![1.0]), &["ties", "one part"]);
-    caught(|plan| plan.routing.tie_tolerance = 2.0, &["tie_tolerance: found 2"]);
+    caught(
+        |plan| plan.policies[0].routing.tie_tolerance = 2.0,
+        &["tie_tolerance: found 2"],
+    );
 }
 
 #[test]
@@ -264,7 +289,7 @@ fn latencies_and_slo_values_that_are_made_up_are_found() {
     caught(
         |plan| {
             let ix = served(plan);
-            plan.models[ix].latency = plan.models[ix].latency.map(|mut latency| {
+            plan.policies[0].models[ix].latency = plan.policies[0].models[ix].latency.map(|mut latency| {
                 latency.tpot = low(());
                 latency
             });
@@ -274,7 +299,7 @@ fn latencies_and_slo_values_that_are_made_up_are_found() {
     caught(
         |plan| {
             let ix = served(plan);
-            plan.models[ix].latency = None;
+            plan.policies[0].models[ix].latency = None;
         },
         &["latency: found none"],
     );
@@ -286,21 +311,24 @@ fn latencies_and_slo_values_that_are_made_up_are_found() {
         &["utilisation: found 0"],
     );
     caught(
-        |plan| plan.prediction.latency.e2e = low(()),
+        |plan| plan.policies[0].prediction.latency.e2e = low(()),
         &["prediction.latency, E2E"],
     );
     let place = "prediction.latency_without_headroom, TTFT";
-    caught(|plan| plan.prediction.latency_without_headroom.ttft = low(()), &[place]);
     caught(
-        |plan| plan.prediction.slo_values[0].value *= 0.9,
+        |plan| plan.policies[0].prediction.latency_without_headroom.ttft = low(()),
+        &[place],
+    );
+    caught(
+        |plan| plan.policies[0].prediction.slo_values[0].value *= 0.9,
         &["slo_values[0].value"],
     );
     caught(
-        |plan| plan.prediction.slo_values[1].limit *= 2.0,
+        |plan| plan.policies[0].prediction.slo_values[1].limit *= 2.0,
         &["slo_values[1].limit"],
     );
     caught(
-        |plan| plan.prediction.slo_values[0].price = -1.0,
+        |plan| plan.policies[0].prediction.slo_values[0].price = -1.0,
         &["slo_values[0].price"],
     );
 }
@@ -330,7 +358,7 @@ fn a_certificate_that_proves_nothing_is_found() {
     caught(|plan| plan.certificate.setups_in_space += 1.0, &["setups_in_space"]);
     caught(|plan| plan.certificate.dual_points.clear(), &["dual points allow inf"]);
     caught(
-        |plan| plan.certificate.dual_points[0].slo_prices[0] = -1.0,
+        |plan| plan.certificate.dual_points[0].policies[0].slo_prices[0] = -1.0,
         &["dual_points[0]"],
     );
     caught(
@@ -345,15 +373,15 @@ fn a_certificate_that_proves_nothing_is_found() {
         &["dual_points[0].resource_prices"],
     );
     caught(
-        |plan| plan.certificate.dual_points[0].prices[1] = f64::NAN,
+        |plan| plan.certificate.dual_points[0].policies[0].prices[1] = f64::NAN,
         &["dual_points[0]"],
     );
     caught(
-        |plan| shorten(&mut plan.certificate.dual_points[0].prices),
+        |plan| shorten(&mut plan.certificate.dual_points[0].policies[0].prices),
         &["dual_points[0]"],
     );
     caught(
-        |plan| plan.certificate.dual_points[0].slo_prices.push(0.0),
+        |plan| plan.certificate.dual_points[0].policies[0].slo_prices.push(0.0),
         &["dual_points[0]"],
     );
     caught(
@@ -373,8 +401,8 @@ fn a_certificate_that_proves_nothing_is_found() {
     caught(
         |plan| {
             for point in &mut plan.certificate.dual_points {
-                point.prices.iter_mut().for_each(|price| *price += 0.02);
-                point.slo_prices.iter_mut().for_each(|price| *price *= 1.1);
+                point.policies[0].prices.iter_mut().for_each(|price| *price += 0.02);
+                point.policies[0].slo_prices.iter_mut().for_each(|price| *price *= 1.1);
             }
         },
         &["found an upper bound of"],

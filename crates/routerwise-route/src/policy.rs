@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use routerwise_types::plan::Plan;
+use routerwise_types::plan::RoutePolicy;
 
-/// A plan's routing rule.
+/// The routing rule of one policy of a plan.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     prices: Vec<f64>,
@@ -19,14 +19,14 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// The rule of a plan, over its models in order. At most 64 models.
+    /// The rule of a policy, over the plan's models in order, of which some run. At most 64 models.
     ///
     /// # Panics
     /// When the plan has more than 64 models.
     #[must_use]
-    pub fn new(plan: &Plan) -> Self {
-        assert!(plan.models.len() <= 64, "a set of tied models is a 64-bit set");
-        let splits = plan
+    pub fn new(policy: &RoutePolicy, running: Vec<bool>) -> Self {
+        assert!(running.len() <= 64, "a set of tied models is a 64-bit set");
+        let splits = policy
             .routing
             .ties
             .iter()
@@ -41,10 +41,10 @@ impl Policy {
             })
             .collect();
         Self {
-            prices: plan.models.iter().map(|model| model.price.value()).collect(),
-            running: plan.models.iter().map(|model| model.configuration.is_some()).collect(),
-            tolerance: plan.routing.tie_tolerance,
-            salt: plan.routing.salt,
+            prices: policy.models.iter().map(|model| model.price.value()).collect(),
+            running,
+            tolerance: policy.routing.tie_tolerance,
+            salt: policy.routing.salt,
             splits,
         }
     }

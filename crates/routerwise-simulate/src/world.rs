@@ -8,7 +8,7 @@ mod report;
 use rand::RngExt;
 use routerwise_route::balance::less_loaded_of_two;
 use routerwise_route::policy::{Policy, prompt_hash};
-use routerwise_types::plan::{Plan, PlannedModel};
+use routerwise_types::plan::Plan;
 use routerwise_types::{Scenario, Timestamp};
 
 use crate::arrivals::{UnitSchedule, stream};
@@ -41,12 +41,12 @@ impl Interference {
     pub const OFF: Self = Self(0.0);
 }
 
-/// Plays a plan at its own rate with the scenario's arrivals, lengths and prompts.
+/// Plays one policy of a plan (an index) at its own rate with the scenario's arrivals, lengths and prompts.
 ///
 /// # Errors
 /// [`CannotSimulate`] when the engine model lacks something that the plan uses.
-pub fn play(scenario: &Scenario, plan: &Plan, settings: Settings) -> Result<Played, CannotSimulate> {
-    play_with(scenario, plan, settings, Interference::OFF)
+pub fn play(scenario: &Scenario, plan: &Plan, policy_ix: usize, settings: Settings) -> Result<Played, CannotSimulate> {
+    play_with(scenario, plan, policy_ix, settings, Interference::OFF)
 }
 
 /// [`play`] with engines that slow each other down.
@@ -55,15 +55,17 @@ pub fn play(scenario: &Scenario, plan: &Plan, settings: Settings) -> Result<Play
 /// As of [`play`].
 ///
 /// # Panics
-/// When the plan is not of the scenario.
+/// When the plan is not of the scenario, or has no such policy.
 pub fn play_with(
     scenario: &Scenario,
     plan: &Plan,
+    policy_ix: usize,
     settings: Settings,
     interference: Interference,
 ) -> Result<Played, CannotSimulate> {
-    let mut replicas = replicas(scenario, plan, interference)?;
-    let policy = Policy::new(plan);
+    let mut replicas = replicas(scenario, plan, policy_ix, interference)?;
+    let running = plan.models.iter().map(|model| model.configuration.is_some());
+    let policy = Policy::new(&plan.policies[policy_ix], running.collect());
     let prompts = Prompts::new(scenario);
     let workload = &scenario.workload;
     let schedule = UnitSchedule::draw(workload.arrivals, &workload.lengths, settings.n_requests, settings.seed);
@@ -71,7 +73,7 @@ pub fn play_with(
     let mut journal = Journal::new(settings.n_requests);
     let mut scores = vec![0.0; scenario.models.len()];
     let mut outstanding = Vec::new();
-    for (number, arrival) in (0u64..).zip(schedule.at_rate(plan.rate)) {
+    for (number, arrival) in (0u64..).zip(schedule.at_rate(plan.policies[policy_ix].rate)) {
         for replica in replicas.iter_mut().flatten() {
             replica.advance(arrival.at, &mut journal);
         }
@@ -110,10 +112,15 @@ impl Replica {
     }
 }
 
-fn replicas(scenario: &Scenario, plan: &Plan, interference: Interference) -> Result<Vec<Vec<Replica>>, CannotSimulate> {
+fn replicas(
+    scenario: &Scenario,
+    plan: &Plan,
+    policy_ix: usize,
+    interference: Interference,
+) -> Result<Vec<Vec<Replica>>, CannotSimulate> {
     let constants = Constants::shipped();
     let mut all = Vec::with_capacity(plan.models.len());
-    for (planned, model) in plan.models.iter().zip(&scenario.models) {
+    for (model_ix, (planned, model)) in plan.models.iter().zip(&scenario.models).enumerate() {
         let mut engines = Vec::new();
         if let Some(configuration) = planned.configuration {
             let interconnect = scenario.cluster.interconnect_of(configuration.gpu_type_ix);
@@ -126,7 +133,7 @@ fn replicas(scenario: &Scenario, plan: &Plan, interference: Interference) -> Res
                 workload: &scenario.workload,
             };
             for (kv_cache, gpus) in planned.kv_cache.iter().zip(&planned.replicas) {
-                let slowdown = 1.0 + interference.0 * neighbours(plan, planned, gpus);
+                let slowdown = 1.0 + interference.0 * neighbours(plan, policy_ix, model_ix, gpus);
                 engines.push(Replica {
                     engine: Engine::new(job.replica(&constants, *kv_cache, slowdown)?.spec, Detail::Requests),
                     events: Vec::new(),
@@ -139,19 +146,19 @@ fn replicas(scenario: &Scenario, plan: &Plan, interference: Interference) -> Res
 }
 
 /// `Σ share · utilisation` of what else sits on the GPUs of a replica: the largest over them.
-fn neighbours(plan: &Plan, planned: &PlannedModel, gpus: &[usize]) -> f64 {
-    let demand = |model: &PlannedModel| {
-        let share = model
+fn neighbours(plan: &Plan, policy_ix: usize, model_ix: usize, gpus: &[usize]) -> f64 {
+    let demand = |ix: usize| {
+        let share = plan.models[ix]
             .configuration
             .map_or(0.0, |configuration| configuration.share.value());
-        share * model.utilisation.value()
+        share * plan.utilisation_under(ix, policy_ix).value()
     };
     let on_gpu = |gpu: &usize| {
-        let of_model = |model: &PlannedModel| {
-            let shards = model.replicas.iter().flatten().filter(|other| *other == gpu);
-            shards.map(|_| demand(model)).sum::<f64>()
+        let of_model = |ix: usize| {
+            let shards = plan.models[ix].replicas.iter().flatten().filter(|other| *other == gpu);
+            shards.map(|_| demand(ix)).sum::<f64>()
         };
-        plan.models.iter().map(of_model).sum::<f64>() - demand(planned)
+        (0..plan.models.len()).map(of_model).sum::<f64>() - demand(model_ix)
     };
     gpus.iter().map(on_gpu).fold(0.0, f64::max)
 }

@@ -10,7 +10,8 @@ use routerwise_simulate::load;
 use routerwise_simulate::world::{Interference, Played, Settings, play, play_with};
 use routerwise_types::cluster::{Cluster, Interconnect, Node};
 use routerwise_types::plan::{
-    Certificate, PLAN_SCHEMA, Plan, PlannedLatency, PlannedModel, Prediction, Routing, TieSplit,
+    Certificate, PLAN_SCHEMA, Plan, PlannedLatency, PlannedModel, Prediction, RoutePolicy, RoutedModel, Routing,
+    TieSplit,
 };
 use routerwise_types::quality::{Prompt, Scores};
 use routerwise_types::report::latency_stat;
@@ -78,10 +79,6 @@ fn planned(scenario: &Scenario, model_ix: usize, gpus: &[usize]) -> PlannedModel
         gpu_type: Some("a100-80gb-sxm".to_owned()),
         replicas: gpus.iter().map(|gpu| vec![*gpu]).collect(),
         kv_cache: gpus.iter().map(|_| model.kv_reserve).collect(),
-        price: Price::ZERO,
-        fraction: Fraction::ONE,
-        quality: None,
-        latency: None,
         utilisation: Fraction::new(0.6).unwrap(),
     }
 }
@@ -99,6 +96,12 @@ fn plan(scenario: &Scenario, rate: f64, first: &[usize], second: &[usize], part:
         scope,
         target: Seconds::new(target).unwrap(),
     };
+    let routed = || RoutedModel {
+        price: Price::ZERO,
+        fraction: Fraction::ONE,
+        quality: None,
+        latency: None,
+    };
     let p95 = Statistic::Quantile { q: 0.95 };
     Plan {
         schema: PLAN_SCHEMA,
@@ -114,20 +117,27 @@ fn plan(scenario: &Scenario, rate: f64, first: &[usize], second: &[usize], part:
         ],
         planning: scenario.workload.planning,
         models: vec![planned(scenario, 0, first), planned(scenario, 1, second)],
-        routing: Routing {
-            tie_tolerance: 1e-6,
-            salt: 1,
-            ties: vec![TieSplit {
-                models: vec![0, 1],
-                parts: vec![part, 1.0 - part],
-            }],
-        },
-        prediction: Prediction {
-            quality: Score::new(0.5).unwrap(),
-            slo_values: Vec::new(),
-            latency,
-            latency_without_headroom: latency,
-        },
+        policies: vec![RoutePolicy {
+            level: "always".to_owned(),
+            route: "all".to_owned(),
+            rate: RequestsPerSecond::new(rate).unwrap(),
+            weight: Fraction::ONE,
+            models: vec![routed(), routed()],
+            routing: Routing {
+                tie_tolerance: 1e-6,
+                salt: 1,
+                ties: vec![TieSplit {
+                    models: vec![0, 1],
+                    parts: vec![part, 1.0 - part],
+                }],
+            },
+            prediction: Prediction {
+                quality: Score::new(0.5).unwrap(),
+                slo_values: Vec::new(),
+                latency,
+                latency_without_headroom: latency,
+            },
+        }],
         certificate: Certificate {
             quality: Score::new(0.5).unwrap(),
             upper_bound: 1.0,
@@ -156,7 +166,7 @@ fn mean(played: &Played, metric: Metric) -> f64 {
 fn one_replica_of_one_model_does_what_its_profile_says() {
     let scenario = scenario();
     let plan = plan(&scenario, 5.0, &[0], &[], 1.0);
-    let played = play(&scenario, &plan, SETTINGS).unwrap();
+    let played = play(&scenario, &plan, 0, SETTINGS).unwrap();
     let gpu = gpu();
     let replica = job(&scenario.models[0], &gpu, &scenario.workload, 1, 0.5)
         .replica(&Constants::shipped(), scenario.models[0].kv_reserve, 1.0)
@@ -176,7 +186,7 @@ fn one_replica_of_one_model_does_what_its_profile_says() {
 #[test]
 fn ties_are_split_as_planned_and_every_request_is_answered_once() {
     let scenario = scenario();
-    let played = play(&scenario, &plan(&scenario, 6.0, &[0], &[1], 0.7), SETTINGS).unwrap();
+    let played = play(&scenario, &plan(&scenario, 6.0, &[0], &[1], 0.7), 0, SETTINGS).unwrap();
     let [first, second] = played.models.as_slice() else {
         panic!("two models")
     };
@@ -196,8 +206,8 @@ fn ties_are_split_as_planned_and_every_request_is_answered_once() {
 #[test]
 fn two_replicas_share_the_work_and_wait_less_than_one() {
     let scenario = scenario();
-    let one = play(&scenario, &plan(&scenario, 5.0, &[0], &[], 1.0), SETTINGS).unwrap();
-    let two = play(&scenario, &plan(&scenario, 5.0, &[0, 1], &[], 1.0), SETTINGS).unwrap();
+    let one = play(&scenario, &plan(&scenario, 5.0, &[0], &[], 1.0), 0, SETTINGS).unwrap();
+    let two = play(&scenario, &plan(&scenario, 5.0, &[0, 1], &[], 1.0), 0, SETTINGS).unwrap();
     let on_first = two.requests.iter().filter(|answered| answered.replica_ix == 0).count();
     assert!((1_800..2_200).contains(&on_first), "{on_first}");
     assert!(mean(&two, Metric::E2e) < mean(&one, Metric::E2e));
@@ -206,7 +216,7 @@ fn two_replicas_share_the_work_and_wait_less_than_one() {
 #[test]
 fn slos_are_read_off_the_requests() {
     let scenario = scenario();
-    let played = play(&scenario, &plan(&scenario, 6.0, &[0], &[1], 0.7), SETTINGS).unwrap();
+    let played = play(&scenario, &plan(&scenario, 6.0, &[0], &[1], 0.7), 0, SETTINGS).unwrap();
     let stat = |model_ix: usize| played.models[model_ix].e2e.as_ref().unwrap().mean.value();
     let late = played
         .requests
@@ -243,7 +253,7 @@ fn busy_neighbours_slow_decoding_down() {
     let together = plan(&scenario, 4.0, &[0], &[0], 0.5);
     let apart = plan(&scenario, 4.0, &[0], &[1], 0.5);
     let tpot = |plan: &Plan, interference| {
-        let played = play_with(&scenario, plan, SETTINGS, Interference(interference)).unwrap();
+        let played = play_with(&scenario, plan, 0, SETTINGS, Interference(interference)).unwrap();
         mean(&played, Metric::Tpot)
     };
     assert!(tpot(&together, 0.4) > 1.03 * tpot(&together, 0.0));
@@ -261,9 +271,9 @@ fn the_same_seed_plays_the_same_and_long_requests_are_counted_as_refused() {
     });
     let mut plan = plan(&scenario, 5.0, &[0], &[], 1.0);
     plan.models[0].kv_cache = vec![Bytes(8_000_000_000)];
-    let played = play(&scenario, &plan, SETTINGS).unwrap();
+    let played = play(&scenario, &plan, 0, SETTINGS).unwrap();
     assert!((30..50).contains(&played.n_refused), "{}", played.n_refused);
-    assert_eq!(play(&scenario, &plan, SETTINGS).unwrap(), played);
+    assert_eq!(play(&scenario, &plan, 0, SETTINGS).unwrap(), played);
     let other = Settings { seed: 6, ..SETTINGS };
-    assert_ne!(play(&scenario, &plan, other).unwrap(), played);
+    assert_ne!(play(&scenario, &plan, 0, other).unwrap(), played);
 }

@@ -9,7 +9,7 @@ use crate::units::{Fraction, RequestsPerSecond, Score, Seconds};
 use crate::workload::Slo;
 
 /// Version of the layout of all answers.
-pub const ANSWER_SCHEMA: u32 = 1;
+pub const ANSWER_SCHEMA: u32 = 2;
 
 /// `routerwise plan` where nothing meets the objectives.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -61,6 +61,8 @@ pub struct Explanation {
 /// An objective that binds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BindingSlo {
+    /// Load level at which it binds.
+    pub level: String,
     /// The objective.
     pub slo: Slo,
     /// Quality that a limit looser by 1 % is worth, about.
@@ -76,8 +78,21 @@ pub struct Simulation {
     pub plan: Fingerprint,
     /// Seed of arrivals, lengths and prompts.
     pub seed: u64,
-    /// Requests sent.
+    /// Requests sent at each load level.
     pub n_requests: usize,
+    /// One entry per policy of the plan.
+    pub policies: Vec<SimulatedPolicy>,
+}
+
+/// One policy of a plan, played by itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SimulatedPolicy {
+    /// Name of its load level.
+    pub level: String,
+    /// Name of its route.
+    pub route: String,
+    /// The rate that it was played at.
+    pub rate: RequestsPerSecond,
     /// Requests in the measured time that no engine could ever serve.
     pub n_refused: usize,
     /// One entry per model of the plan.

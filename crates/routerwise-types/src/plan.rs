@@ -10,7 +10,7 @@ use crate::units::{Bytes, Fraction, Price, RequestsPerSecond, Score, Seconds};
 use crate::workload::{Planning, Slo};
 
 /// Version of the plan file's layout.
-pub const PLAN_SCHEMA: u32 = 1;
+pub const PLAN_SCHEMA: u32 = 2;
 
 /// What runs where, what each model's prompts cost, what to expect of it, and the proof.
 ///
@@ -26,7 +26,7 @@ pub struct Plan {
     pub parent: Option<Fingerprint>,
     /// What it was made from.
     pub inputs: Inputs,
-    /// Planned arrival rate `λ`.
+    /// Planned arrival rate `λ`, at the busiest load level.
     pub rate: RequestsPerSecond,
     /// Objectives that it was made for.
     pub slos: Vec<Slo>,
@@ -34,10 +34,8 @@ pub struct Plan {
     pub planning: Planning,
     /// One entry per model of the scenario, in its order.
     pub models: Vec<PlannedModel>,
-    /// How prompts are routed.
-    pub routing: Routing,
-    /// What to expect.
-    pub prediction: Prediction,
+    /// How prompts are routed, and what to expect of it: one entry per load level of the workload, in its order.
+    pub policies: Vec<RoutePolicy>,
     /// How good it is, with proof.
     pub certificate: Certificate,
 }
@@ -56,16 +54,42 @@ pub struct PlannedModel {
     pub replicas: Vec<Vec<usize>>,
     /// KV cache that each replica gets, over its shards: its reserve and its part of what is left on its GPUs.
     pub kv_cache: Vec<Bytes>,
+    /// Highest planned load of any level over capacity, with headroom; 0 when off.
+    pub utilisation: Fraction,
+}
+
+/// How the prompts of one route are answered at one load level, and what to expect of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RoutePolicy {
+    /// Name of the load level.
+    pub level: String,
+    /// Name of the route (class of traffic).
+    pub route: String,
+    /// Planned arrival rate `λ` of the route at this level.
+    pub rate: RequestsPerSecond,
+    /// What it counts for in the plan's quality: its part of all requests. Sums to 1 over the policies.
+    pub weight: Fraction,
+    /// One entry per model of the plan, in its order.
+    pub models: Vec<RoutedModel>,
+    /// How ties are told apart.
+    pub routing: Routing,
+    /// What to expect.
+    pub prediction: Prediction,
+}
+
+/// What one model gets under one policy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RoutedModel {
     /// Dual price `α`: a prompt goes where score minus price is highest.
     pub price: Price,
-    /// Share `w` of all prompts.
+    /// Share `w` of the policy's prompts.
     pub fraction: Fraction,
     /// Mean score of the prompts that it answers; absent when it gets none.
     pub quality: Option<Score>,
     /// Expected mean latencies at its planned load *with* headroom; absent when it gets none.
     pub latency: Option<PlannedLatency>,
-    /// Planned load over capacity, with headroom; 0 when off.
-    pub utilisation: Fraction,
 }
 
 /// Expected mean latencies.
@@ -102,13 +126,13 @@ pub struct TieSplit {
     pub parts: Vec<f64>,
 }
 
-/// What to expect of a plan.
+/// What to expect of a policy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Prediction {
     /// Mean score.
     pub quality: Score,
-    /// For each SLO of the plan, in order: the value that the plan reaches with headroom.
+    /// For each SLO of the plan, in order: the value that the policy reaches with headroom.
     pub slo_values: Vec<SloValue>,
     /// Mean latencies over the workload with headroom.
     pub latency: PlannedLatency,
@@ -132,7 +156,7 @@ pub struct SloValue {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Certificate {
-    /// Best quality found: this plan's.
+    /// Best quality found: this plan's, the weighted mean over its policies.
     pub quality: Score,
     /// No feasible setup of the space, however routed, has a higher quality than this.
     pub upper_bound: f64,
@@ -158,13 +182,21 @@ pub struct Certificate {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DualPoint {
+    /// `α` and `β` of each policy of the plan, in order.
+    pub policies: Vec<PolicyPrices>,
+    /// `γ`: what taking up the GPUs costs; rows that are not listed cost nothing.
+    #[serde(default)]
+    pub resource_prices: Vec<ResourcePrice>,
+}
+
+/// Prices of one policy, in quality of that policy by itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyPrices {
     /// `α`, one per model.
     pub prices: Vec<f64>,
     /// `β`, one per constraint row (the SLOs over the workload, in order).
     pub slo_prices: Vec<f64>,
-    /// `γ`: what taking up the GPUs costs; rows that are not listed cost nothing.
-    #[serde(default)]
-    pub resource_prices: Vec<ResourcePrice>,
 }
 
 /// What it costs a setup to take up the GPUs of one type.
@@ -202,6 +234,35 @@ impl Plan {
             id: Fingerprint(String::new()),
             ..self.clone()
         })
+    }
+
+    /// Mean quality over all policies, as they are weighted.
+    #[must_use]
+    pub fn quality(&self) -> Score {
+        self.certificate.quality
+    }
+
+    /// The policy in force at a load level for a route, by name.
+    #[must_use]
+    pub fn policy(&self, level: &str, route: &str) -> Option<&RoutePolicy> {
+        let named = |policy: &&RoutePolicy| policy.level == level && policy.route == route;
+        self.policies.iter().find(named)
+    }
+
+    /// A model's load over capacity under one policy, with headroom: loads are to each other as rates times fractions.
+    ///
+    /// # Panics
+    /// When an index is out of range.
+    #[must_use]
+    pub fn utilisation_under(&self, model_ix: usize, policy_ix: usize) -> Fraction {
+        let load = |policy: &RoutePolicy| policy.rate.value() * policy.models[model_ix].fraction.value();
+        let highest = self.policies.iter().map(load).fold(0.0, f64::max);
+        let part = if highest > 0.0 {
+            load(&self.policies[policy_ix]) / highest
+        } else {
+            0.0
+        };
+        Fraction::new(self.models[model_ix].utilisation.value() * part).unwrap_or(Fraction::ZERO)
     }
 
     /// Where every shard of every replica sits.

@@ -87,11 +87,36 @@ pub enum Objective {
     MaximiseQuality,
 }
 
+/// A time of day with a rate of its own. One setup serves all levels, each with its own prices.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Level {
+    /// Name, unique in the workload.
+    pub name: String,
+    /// Its rate as a part of the workload's, which is that of the busiest level.
+    pub part: f64,
+    /// How long it lasts, relative to the other levels; positive.
+    pub hours: f64,
+}
+
+impl Level {
+    /// The level of a workload whose rate does not vary.
+    #[must_use]
+    pub fn always() -> Self {
+        Self {
+            name: "always".to_owned(),
+            part: 1.0,
+            hours: 24.0,
+        }
+    }
+}
+
 /// What arrives, and what it must get.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Workload {
-    /// Mean arrival rate `λ`.
+    /// Mean arrival rate `λ`, at the busiest level.
     pub rate: RequestsPerSecond,
+    /// How the rate varies over the day; at least one.
+    pub levels: Vec<Level>,
     /// How arrivals are spread around it.
     pub arrivals: Arrivals,
     /// The length mix: every entry is equally likely. Kept in the order of the trace.
@@ -117,7 +142,30 @@ pub struct Planning {
     pub max_solves: u32,
 }
 
+/// Name of the one route of a workload that does not tell classes of traffic apart.
+pub const ALL_TRAFFIC: &str = "all";
+
 impl Workload {
+    /// Mean arrival rate at a level.
+    ///
+    /// # Panics
+    /// When `level_ix` is out of range.
+    #[must_use]
+    pub fn rate_at(&self, level_ix: usize) -> RequestsPerSecond {
+        let rate = self.rate.value() * self.levels[level_ix].part;
+        RequestsPerSecond::new(rate).expect("a rate times a part of at most 1")
+    }
+
+    /// Part of all requests that come at a level: its rate times its hours. Sums to 1 over the levels.
+    ///
+    /// # Panics
+    /// When `level_ix` is out of range.
+    #[must_use]
+    pub fn weight_of(&self, level_ix: usize) -> f64 {
+        let requests = |level: &Level| level.part * level.hours;
+        requests(&self.levels[level_ix]) / self.levels.iter().map(requests).sum::<f64>()
+    }
+
     /// Mean prompt and mean answer tokens of the length mix; zeros when it is empty.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a length mix has some thousand entries")]

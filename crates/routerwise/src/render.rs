@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use routerwise_plan::explain::{Binding, NearMiss, Worth, binding};
-use routerwise_types::plan::Plan;
+use routerwise_types::plan::{Plan, RoutePolicy};
 use routerwise_types::profile::ProfileSource;
 use routerwise_types::workload::{Scope, Slo, Statistic};
 use routerwise_types::{Scenario, Seconds};
@@ -20,23 +20,37 @@ const ROUNDING: f64 = 1.005;
 pub(crate) fn plan(scenario: &Scenario, plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
     let slos: Vec<String> = plan.slos.iter().map(ToString::to_string).collect();
     writeln!(out, "Plan {} for {}, {}\n", plan.id.short(), plan.rate, slos.join(", "))?;
-    models(plan, out)?;
-    objectives(plan, out)?;
+    for policy_ix in 0..plan.policies.len() {
+        let policy = &plan.policies[policy_ix];
+        if let Some(name) = level_of(plan, policy) {
+            let part = 100.0 * policy.weight.value();
+            writeln!(out, " {name}: {}, {part:.0} % of all requests", policy.rate)?;
+        }
+        models(plan, policy_ix, out)?;
+        objectives(plan, policy, out)?;
+    }
     placement(scenario, plan, out)?;
     certificate(plan, out)?;
     binds(plan, out)?;
     cautions(scenario, plan, out)
 }
 
+/// The load level of a policy, where there are several.
+pub(crate) fn level_of<'a>(plan: &Plan, policy: &'a RoutePolicy) -> Option<&'a str> {
+    (plan.policies.len() > 1).then_some(policy.level.as_str())
+}
+
 fn letter(model_ix: usize) -> char {
     LETTERS.get(model_ix).map_or('?', |letter| char::from(*letter))
 }
 
-fn models(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
-    let rows = plan.models.iter().enumerate().map(|(model_ix, model)| {
+fn models(plan: &Plan, policy_ix: usize, out: &mut dyn Write) -> io::Result<()> {
+    let policy = &plan.policies[policy_ix];
+    let pairs = plan.models.iter().zip(&policy.models);
+    let rows = pairs.enumerate().map(|(model_ix, (model, routed))| {
         let dash = || "-".to_owned();
         let latency = |read: fn(&routerwise_types::plan::PlannedLatency) -> String| {
-            model.latency.as_ref().map_or_else(dash, read)
+            routed.latency.as_ref().map_or_else(dash, read)
         };
         [
             letter(model_ix).to_string(),
@@ -44,13 +58,13 @@ fn models(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
             model
                 .configuration
                 .map_or_else(|| "off".to_owned(), |configuration| configuration.to_string()),
-            format!("{:.4}", model.price.value()),
-            model.fraction.to_string(),
-            model.quality.map_or_else(dash, |quality| quality.to_string()),
+            format!("{:.4}", routed.price.value()),
+            routed.fraction.to_string(),
+            routed.quality.map_or_else(dash, |quality| quality.to_string()),
             latency(|latency| latency.ttft.to_string()),
             latency(|latency| latency.tpot.to_string()),
             if model.configuration.is_some() {
-                model.utilisation.to_string()
+                plan.utilisation_under(model_ix, policy_ix).to_string()
             } else {
                 dash()
             },
@@ -63,9 +77,9 @@ fn models(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
         String::new(),
         String::new(),
         "100.0 %".into(),
-        plan.prediction.quality.to_string(),
-        plan.prediction.latency.ttft.to_string(),
-        plan.prediction.latency.tpot.to_string(),
+        policy.prediction.quality.to_string(),
+        policy.prediction.latency.ttft.to_string(),
+        policy.prediction.latency.tpot.to_string(),
         String::new(),
     ];
     let header = [
@@ -74,8 +88,8 @@ fn models(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{}\n", table(header, "lllrrrrrr", rows.into_iter().chain([total])))
 }
 
-fn objectives(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
-    for (slo, value) in plan.slos.iter().zip(&plan.prediction.slo_values) {
+fn objectives(plan: &Plan, policy: &RoutePolicy, out: &mut dyn Write) -> io::Result<()> {
+    for (slo, value) in plan.slos.iter().zip(&policy.prediction.slo_values) {
         writeln!(out, " {slo}: predicted {}", predicted(slo, value.value))?;
     }
     let headroom = plan.planning.headroom;
@@ -84,8 +98,8 @@ fn objectives(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
             out,
             " Latencies are those at {:.0} % more traffic (headroom); at {} itself the mean TTFT is {}.",
             headroom * 100.0,
-            plan.rate,
-            plan.prediction.latency_without_headroom.ttft
+            policy.rate,
+            policy.prediction.latency_without_headroom.ttft
         )?;
     }
     writeln!(out)
@@ -178,10 +192,15 @@ pub(crate) fn counted(n: f64) -> String {
 fn binds(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
     for binding in binding(plan) {
         match binding {
-            Binding::Slo { slo_ix, per_percent } => writeln!(
+            Binding::Slo {
+                policy_ix,
+                slo_ix,
+                per_percent,
+            } => writeln!(
                 out,
-                " What binds: {}; a target 1 % looser is worth about {per_percent:.5} of quality.",
-                plan.slos[slo_ix]
+                " What binds: {}{}; a target 1 % looser is worth about {per_percent:.5} of quality.",
+                plan.slos[slo_ix],
+                level_of(plan, &plan.policies[policy_ix]).map_or_else(String::new, |level| format!(" at `{level}`"))
             )?,
             Binding::Capacity { model_ix } => {
                 writeln!(

@@ -85,10 +85,12 @@ fn json_answers_read_back_as_what_their_schema_says() {
         (Some(9), Some(verification.plan))
     );
     let simulation: Simulation = serde_json::from_str(&json(&["simulate", "tiny/plan.json"])).unwrap();
-    assert!(simulation.slos.iter().all(|slo| slo.met) && simulation.models.len() == 2);
+    assert!(simulation.policies[0].slos.iter().all(|slo| slo.met) && simulation.policies[0].models.len() == 2);
     let slowed = json(&["simulate", "tiny/plan.json", "--interference", "0.4"]);
     let slowed: Simulation = serde_json::from_str(&slowed).unwrap();
-    assert!(slowed.all.tpot.unwrap().mean >= simulation.all.tpot.unwrap().mean);
+    assert!(
+        slowed.policies[0].all.tpot.as_ref().unwrap().mean >= simulation.policies[0].all.tpot.as_ref().unwrap().mean
+    );
     let no_plan: NoPlan = serde_json::from_str(&json(&["plan", "tiny", "--target-ms", "5"])).unwrap();
     assert!(!no_plan.feasible && no_plan.target_factor.unwrap() > 1.0);
 }
@@ -150,7 +152,7 @@ fn a_plan_that_was_changed_by_hand_is_refused() {
     fs::write(&file, &text[..text.len() / 2]).unwrap();
     let (code, _, err) = routerwise(folder.path(), &["verify", "tiny/plan.json"]);
     assert!(code == 2 && err.contains("is not a plan"), "{err}");
-    fs::write(&file, text.replacen("\"schema\": 1", "\"schema\": 9", 1)).unwrap();
+    fs::write(&file, text.replacen("\"schema\": 2", "\"schema\": 9", 1)).unwrap();
     let (code, _, err) = routerwise(folder.path(), &["verify", "tiny/plan.json"]);
     assert!(code == 2 && err.contains("its schema is 9"), "{err}");
 }

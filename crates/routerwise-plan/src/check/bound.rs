@@ -4,12 +4,14 @@
 //! D_k(Θ) = A(α_k) + Σ_r β_kr + Σ_i H_θi(α_ki, β_k) ≥ best quality of setup Θ,    rows relative to their limits
 //! ```
 //!
+//! With several load levels, `D_k` is the mean over them, each with its own prices, weighted by its part of all requests.
+//!
 //! For setups that are still open, `D_k` also pays `γ` for the parts of the GPUs that they take and gets `Σ γ`: nothing that can be packed
 //! takes more than the whole of a row. Depth first over the models, each with all its ways to run. A subtree is proven when one point's `D` with the best completion
 //! whose total compute lies between the floor and the cluster is at most the claimed bound. A whole setup that is not proven like this must
 //! be impossible to pack, or be proven piece by piece after splitting its fractions.
 
-use routerwise_types::plan::Plan;
+use routerwise_types::plan::{Plan, PolicyPrices, RoutePolicy};
 use routerwise_types::scenario::Scenario;
 
 use super::boxes::{self, Verdict};
@@ -55,7 +57,8 @@ pub(super) fn violations(scenario: &Scenario, plan: &Plan) -> Vec<Violation> {
 fn stated(plan: &Plan, space: &[Vec<Choice>]) -> Vec<Violation> {
     let certificate = &plan.certificate;
     let (quality, bound) = (certificate.quality.value(), certificate.upper_bound);
-    let predicted = plan.prediction.quality.value();
+    let of = |policy: &RoutePolicy| policy.weight.value() * policy.prediction.quality.value();
+    let predicted = plan.policies.iter().map(of).sum();
     let mut found = Vec::new();
     found.extend(number("certificate.quality", quality, predicted));
     found.extend(number("certificate.gap", certificate.gap, (bound - quality).max(0.0)));
@@ -76,9 +79,12 @@ fn stated(plan: &Plan, space: &[Vec<Choice>]) -> Vec<Violation> {
 fn malformed(plan: &Plan, n_models: usize, n_rows: usize) -> Vec<Violation> {
     let mut found = Vec::new();
     for (index, point) in plan.certificate.dual_points.iter().enumerate() {
-        let (prices, row_prices) = (&point.prices, &point.slo_prices);
-        let valid = prices.iter().all(|price| price.is_finite())
-            && row_prices.iter().all(|price| price.is_finite() && *price >= 0.0);
+        let valid = |at: &PolicyPrices| {
+            at.prices.len() == n_models
+                && at.slo_prices.len() == n_rows
+                && at.prices.iter().all(|price| price.is_finite())
+                && at.slo_prices.iter().all(|price| price.is_finite() && *price >= 0.0)
+        };
         let resources = point.resource_prices.iter();
         let bad = resources
             .map(|row| row.price)
@@ -91,10 +97,11 @@ fn malformed(plan: &Plan, n_models: usize, n_rows: usize) -> Vec<Violation> {
                 "a finite price of at least 0".to_owned(),
             ));
         }
-        if prices.len() != n_models || row_prices.len() != n_rows || !valid {
+        let n = plan.policies.len();
+        if point.policies.len() != n || !point.policies.iter().all(valid) {
             let place = format!("certificate.dual_points[{index}]");
-            let expected = format!("{n_models} finite prices and {n_rows} SLO prices of at least 0");
-            found.push(mismatch(place, format!("{prices:?} and {row_prices:?}"), expected));
+            let expected = format!("{n_models} finite prices and {n_rows} SLO prices of at least 0, {n} times");
+            found.push(mismatch(place, format!("{:?}", point.policies), expected));
         }
     }
     found

@@ -3,12 +3,13 @@
 use routerwise_types::Fingerprint;
 use routerwise_types::plan::{PLAN_SCHEMA, Plan};
 use routerwise_types::scenario::Scenario;
+use routerwise_types::workload::ALL_TRAFFIC;
 
-use super::{Violation, mismatch};
+use super::{Violation, mismatch, number};
 
 const MODELS: &str = "models";
 const SCHEMA: &str = "schema";
-const SLO_VALUES: &str = "prediction.slo_values";
+const POLICIES: &str = "policies";
 
 pub(super) fn violations(scenario: &Scenario, plan: &Plan) -> Vec<Violation> {
     let mut found = Vec::new();
@@ -29,24 +30,52 @@ pub(super) fn violations(scenario: &Scenario, plan: &Plan) -> Vec<Violation> {
     if stated != given {
         found.push(mismatch(MODELS, names(stated), names(given)));
     }
-    let (stated, given) = (plan.prediction.slo_values.len(), scenario.workload.slos.len());
-    if stated != given {
-        found.push(mismatch(
-            SLO_VALUES,
-            format!("{stated} values"),
-            format!("{given} values"),
-        ));
-    }
+    found.extend(policies(scenario, plan));
     found
 }
 
 /// Whether a plan with this violation cannot be compared any further.
 pub(super) fn is_fatal(violation: &Violation) -> bool {
-    matches!(violation, Violation::Mismatch { place, .. } if [SCHEMA, MODELS, SLO_VALUES].contains(&place.as_str()))
+    matches!(violation, Violation::Mismatch { place, .. } if [SCHEMA, MODELS, POLICIES].contains(&place.as_str()))
 }
 
 fn fingerprint(place: &str, found: &Fingerprint, expected: &Fingerprint) -> Option<Violation> {
     (found != expected).then(|| mismatch(place, format!("`{found}`"), format!("`{expected}`")))
+}
+
+/// One policy for each load level, with as many entries as there are models and objectives.
+fn policies(scenario: &Scenario, plan: &Plan) -> Vec<Violation> {
+    let workload = &scenario.workload;
+    let names = |list: Vec<(&str, &str)>| format!("{list:?}");
+    let stated: Vec<_> = plan
+        .policies
+        .iter()
+        .map(|p| (p.level.as_str(), p.route.as_str()))
+        .collect();
+    let given: Vec<_> = workload
+        .levels
+        .iter()
+        .map(|level| (level.name.as_str(), ALL_TRAFFIC))
+        .collect();
+    if stated != given {
+        return vec![mismatch(POLICIES, names(stated), names(given))];
+    }
+    let requests = |ix: usize| workload.levels[ix].part * workload.levels[ix].hours;
+    let all: f64 = (0..workload.levels.len()).map(requests).sum();
+    let mut found = Vec::new();
+    for (ix, policy) in plan.policies.iter().enumerate() {
+        let rate = workload.rate.value() * workload.levels[ix].part;
+        found.extend(number(format!("policies[{ix}].rate"), policy.rate.value(), rate));
+        let weight = requests(ix) / all;
+        found.extend(number(format!("policies[{ix}].weight"), policy.weight.value(), weight));
+        let stated = (policy.models.len(), policy.prediction.slo_values.len());
+        let given = (scenario.models.len(), workload.slos.len());
+        if stated != given {
+            let show = |(models, values): (usize, usize)| format!("{models} models and {values} slo_values");
+            found.push(mismatch(POLICIES, show(stated), show(given)));
+        }
+    }
+    found
 }
 
 /// Rate, objectives and planner settings are the scenario's.

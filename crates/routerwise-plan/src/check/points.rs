@@ -1,6 +1,6 @@
 //! Dual points, tabulated: what each says about every choice, and about every way to complete a partial setup.
 
-use routerwise_types::plan::{DualPoint, Measure, ResourcePrice};
+use routerwise_types::plan::{DualPoint, Measure, PolicyPrices, ResourcePrice};
 use routerwise_types::scenario::Scenario;
 
 use super::space::Choice;
@@ -88,9 +88,11 @@ impl Budget {
 
 /// One dual point, tabulated.
 pub(super) struct Point {
-    pub(super) prices: Vec<f64>,
-    pub(super) row_prices: Vec<f64>,
-    /// `A(α) + Σ β`.
+    /// `α` and `β` of each level.
+    pub(super) levels: Vec<PolicyPrices>,
+    /// What each level counts for.
+    pub(super) weights: Vec<f64>,
+    /// `A(α) + Σ β`, the weighted sum over the levels.
     pub(super) base: f64,
     /// `Σ γ`.
     resources: f64,
@@ -102,17 +104,26 @@ pub(super) struct Point {
 
 impl Point {
     pub(super) fn new(scenario: &Scenario, space: &[Vec<Choice>], budget: &Budget, stated: &DualPoint) -> Self {
-        let (prices, row_prices) = (&stated.prices, &stated.slo_prices);
-        let worth_of = |choice: &Choice, price: f64| {
+        let levels = &scenario.workload.levels;
+        let all: f64 = levels.iter().map(|level| level.part * level.hours).sum();
+        let weights: Vec<f64> = levels.iter().map(|level| level.part * level.hours / all).collect();
+        let worth_of = |model: usize, choice: &Choice| {
             let taken = stated.resource_prices.iter();
             let cost: f64 = taken.map(|row| row.price * taken_of(scenario, choice, row)).sum();
-            choice.flow.worth(price, row_prices, 0.0, 1.0) - cost
+            let by_level = stated.policies.iter().zip(&choice.flows).zip(&weights);
+            let worth =
+                by_level.map(|((at, flow), weight)| weight * flow.worth(at.prices[model], &at.slo_prices, 0.0, 1.0));
+            worth.sum::<f64>() - cost
         };
         let worth: Vec<Vec<f64>> = space
             .iter()
-            .zip(prices)
-            .map(|(choices, price)| choices.iter().map(|choice| worth_of(choice, *price)).collect())
+            .enumerate()
+            .map(|(model, choices)| choices.iter().map(|choice| worth_of(model, choice)).collect())
             .collect();
+        let by_level = stated.policies.iter().zip(&weights);
+        let base =
+            by_level.map(|(at, weight)| weight * (answered(scenario, &at.prices) + at.slo_prices.iter().sum::<f64>()));
+        let base = base.sum();
         let complete = |used: usize| if used >= budget.least { 0.0 } else { f64::NEG_INFINITY };
         let mut rest = vec![(0..=budget.most).map(complete).collect::<Vec<f64>>()];
         for (choices, worth) in space.iter().zip(&worth).rev() {
@@ -129,9 +140,9 @@ impl Point {
         }
         rest.reverse();
         Self {
-            prices: prices.clone(),
-            row_prices: row_prices.clone(),
-            base: answered(scenario, prices) + row_prices.iter().sum::<f64>(),
+            levels: stated.policies.clone(),
+            weights,
+            base,
             resources: stated.resource_prices.iter().map(|row| row.price).sum(),
             worth,
             rest,

@@ -1,6 +1,6 @@
 //! Load, latency and SLOs of what the plan does.
 
-use routerwise_types::plan::{Plan, PlannedLatency, SloValue};
+use routerwise_types::plan::{Plan, PlannedLatency, RoutePolicy, SloValue};
 use routerwise_types::profile::Profile;
 use routerwise_types::scenario::Scenario;
 use routerwise_types::workload::{Metric, Scope, Slo};
@@ -15,7 +15,7 @@ struct Running<'a> {
     model_ix: usize,
     profile: &'a Profile,
     fraction: f64,
-    /// Load on one replica, requests/s, of a fraction of 1 at the planned rate.
+    /// Load on one replica, requests/s, of a fraction of 1 at the level's rate.
     load_per_fraction: f64,
 }
 
@@ -25,47 +25,70 @@ impl Running<'_> {
     }
 }
 
-pub(super) fn violations(scenario: &Scenario, plan: &Plan, realised: &Realised) -> Vec<Violation> {
-    let running = running(scenario, plan, realised);
+/// What one policy does and states.
+pub(super) struct Judged<'a> {
+    /// Where in the plan.
+    pub(super) place: &'a str,
+    pub(super) policy: &'a RoutePolicy,
+    pub(super) realised: &'a Realised,
+    /// Arrival rate of its level, requests/s.
+    pub(super) rate: f64,
+}
+
+pub(super) fn violations(scenario: &Scenario, plan: &Plan, judged: &Judged<'_>) -> Vec<Violation> {
+    let running = running(scenario, plan, judged);
     let headroom = scenario.workload.planning.headroom;
+    let place = judged.place;
     let mut found = Vec::new();
     for one in &running {
-        found.extend(model(plan, one, headroom));
+        found.extend(model(plan, judged, one, headroom));
     }
-    for planned in plan.models.iter().filter(|planned| planned.configuration.is_none()) {
-        let name = &planned.name;
-        found.extend(number(
-            format!("`{name}`, utilisation"),
-            planned.utilisation.value(),
-            0.0,
-        ));
-        if planned.latency.is_some() {
+    for (planned, routed) in plan.models.iter().zip(&judged.policy.models) {
+        if planned.configuration.is_none() && routed.latency.is_some() {
             found.push(mismatch(
-                format!("`{name}`, latency"),
+                format!("{place}, `{}`, latency", planned.name),
                 "a latency of a model that is off",
                 "none",
             ));
         }
     }
-    let stated = &plan.prediction;
+    let stated = &judged.policy.prediction;
+    let with = format!("{place}.prediction.latency");
+    found.extend(latency(&with, stated.latency, &mean_over(&running, headroom)));
+    let without = format!("{place}.prediction.latency_without_headroom");
     found.extend(latency(
-        "prediction.latency",
-        stated.latency,
-        &mean_over(&running, headroom),
-    ));
-    let place = "prediction.latency_without_headroom";
-    found.extend(latency(
-        place,
+        &without,
         stated.latency_without_headroom,
         &mean_over(&running, 0.0),
     ));
     for (index, (slo, value)) in scenario.workload.slos.iter().zip(&stated.slo_values).enumerate() {
-        found.extend(objective(index, slo, value, &running, headroom));
+        let place = format!("{place}.prediction.slo_values[{index}]");
+        found.extend(objective(&place, slo, value, &running, headroom));
     }
     found
 }
 
-fn running<'a>(scenario: &'a Scenario, plan: &Plan, realised: &Realised) -> Vec<Running<'a>> {
+/// Highest load of any policy over capacity is what each model states as its utilisation.
+pub(super) fn utilisations(scenario: &Scenario, plan: &Plan, all: &[Judged<'_>]) -> Vec<Violation> {
+    let mut highest = vec![0.0; plan.models.len()];
+    for one in all.iter().flat_map(|judged| running(scenario, plan, judged)) {
+        let load = one.load(scenario.workload.planning.headroom);
+        let utilisation = (load / one.profile.capacity.value()).clamp(0.0, 1.0);
+        highest[one.model_ix] = f64::max(highest[one.model_ix], utilisation);
+    }
+    let pairs = plan.models.iter().zip(highest);
+    pairs
+        .filter_map(|(model, highest)| {
+            number(
+                format!("`{}`, utilisation", model.name),
+                model.utilisation.value(),
+                highest,
+            )
+        })
+        .collect()
+}
+
+fn running<'a>(scenario: &'a Scenario, plan: &Plan, judged: &Judged<'_>) -> Vec<Running<'a>> {
     let mut running = Vec::new();
     for (model_ix, (model, planned)) in scenario.models.iter().zip(&plan.models).enumerate() {
         let Some(configuration) = &planned.configuration else {
@@ -74,8 +97,8 @@ fn running<'a>(scenario: &'a Scenario, plan: &Plan, realised: &Realised) -> Vec<
         running.extend(profile_of(scenario, model, configuration).map(|profile| Running {
             model_ix,
             profile,
-            fraction: realised.fractions[model_ix],
-            load_per_fraction: scenario.workload.rate.value() / f64::from(configuration.n_replicas),
+            fraction: judged.realised.fractions[model_ix],
+            load_per_fraction: judged.rate / f64::from(configuration.n_replicas),
         }));
     }
     running
@@ -83,17 +106,10 @@ fn running<'a>(scenario: &'a Scenario, plan: &Plan, realised: &Realised) -> Vec<
 
 const METRICS: [Metric; 3] = [Metric::Ttft, Metric::Tpot, Metric::E2e];
 
-fn model(plan: &Plan, one: &Running<'_>, headroom: f64) -> Vec<Violation> {
+fn model(plan: &Plan, judged: &Judged<'_>, one: &Running<'_>, headroom: f64) -> Vec<Violation> {
     let mut found = Vec::new();
-    let planned = &plan.models[one.model_ix];
-    let name = &planned.name;
+    let name = &plan.models[one.model_ix].name;
     let load = one.load(headroom);
-    let utilisation = (load / one.profile.capacity.value()).clamp(0.0, 1.0);
-    found.extend(number(
-        format!("`{name}`, utilisation"),
-        planned.utilisation.value(),
-        utilisation,
-    ));
     let curves = METRICS.map(|metric| Curve::mean(one.profile, metric));
     let [Some(ttft), Some(tpot), Some(e2e)] = curves else {
         found.push(mismatch(
@@ -111,8 +127,8 @@ fn model(plan: &Plan, one: &Running<'_>, headroom: f64) -> Vec<Violation> {
             limit: covered,
         });
     }
-    let place = format!("`{name}`, latency");
-    match planned.latency {
+    let place = format!("{}, `{name}`, latency", judged.place);
+    match judged.policy.models[one.model_ix].latency {
         Some(stated) if one.fraction > 0.0 => {
             found.extend(latency(&place, stated, &[ttft.at(load), tpot.at(load), e2e.at(load)]));
         }
@@ -142,8 +158,7 @@ fn mean_over(running: &[Running<'_>], headroom: f64) -> [f64; 3] {
     })
 }
 
-fn objective(index: usize, slo: &Slo, stated: &SloValue, running: &[Running<'_>], headroom: f64) -> Vec<Violation> {
-    let place = format!("prediction.slo_values[{index}]");
+fn objective(place: &str, slo: &Slo, stated: &SloValue, running: &[Running<'_>], headroom: f64) -> Vec<Violation> {
     let (value, limit) = match slo.scope {
         Scope::Workload => (sum(slo, running, headroom, 0.0), limit(slo)),
         Scope::EachModel => (worst(slo, running, headroom, 0.0), slo.target.value()),
@@ -158,7 +173,7 @@ fn objective(index: usize, slo: &Slo, stated: &SloValue, running: &[Running<'_>]
     found.extend(number(format!("{place}.limit"), stated.limit, limit));
     if with_slack > limit * (1.0 + TOLERANCE) {
         found.push(Violation::Missed {
-            place: place.clone(),
+            place: place.to_owned(),
             slo: slo.to_string(),
             found: value,
             limit,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use routerwise_types::plan::Plan;
+use routerwise_types::plan::{Plan, RoutePolicy};
 use routerwise_types::scenario::Scenario;
 
 use super::{TOLERANCE, Violation, mismatch, number};
@@ -16,8 +16,8 @@ pub(super) struct Realised {
 
 /// Sends every prompt to the running models whose score minus price is within the tie tolerance of the best, in the stated
 /// split of that set, or evenly where the plan states none.
-pub(super) fn realise(scenario: &Scenario, plan: &Plan) -> Realised {
-    let splits: BTreeMap<&[usize], &[f64]> = plan
+pub(super) fn realise(scenario: &Scenario, plan: &Plan, policy: &RoutePolicy) -> Realised {
+    let splits: BTreeMap<&[usize], &[f64]> = policy
         .routing
         .ties
         .iter()
@@ -33,12 +33,12 @@ pub(super) fn realise(scenario: &Scenario, plan: &Plan) -> Realised {
     };
     for (prompt, weight) in scores.normalised_weights().into_iter().enumerate() {
         let score = |model: usize| f64::from(scores.columns[model][prompt]);
-        let worth = |model: usize| score(model) - plan.models[model].price.value();
+        let worth = |model: usize| score(model) - policy.models[model].price.value();
         let best = running
             .iter()
             .map(|model| worth(*model))
             .fold(f64::NEG_INFINITY, f64::max);
-        let close = |model: &usize| worth(*model) >= best - plan.routing.tie_tolerance;
+        let close = |model: &usize| worth(*model) >= best - policy.routing.tie_tolerance;
         let tied: Vec<usize> = running.iter().copied().filter(close).collect();
         let even = vec![1.0 / f64::from(u32::try_from(tied.len()).unwrap_or(u32::MAX)); tied.len()];
         let parts = splits.get(tied.as_slice()).copied().unwrap_or(&even);
@@ -51,14 +51,15 @@ pub(super) fn realise(scenario: &Scenario, plan: &Plan) -> Realised {
 }
 
 /// Tie splits that are none.
-pub(super) fn malformed(plan: &Plan) -> Vec<Violation> {
+pub(super) fn malformed(place: &str, plan: &Plan, policy: &RoutePolicy) -> Vec<Violation> {
     let mut found = Vec::new();
-    if !(0.0..=1.0).contains(&plan.routing.tie_tolerance) {
-        let at = "routing.tie_tolerance";
-        found.push(mismatch(at, plan.routing.tie_tolerance.to_string(), "between 0 and 1"));
+    let routing = &policy.routing;
+    if !(0.0..=1.0).contains(&routing.tie_tolerance) {
+        let at = format!("{place}.routing.tie_tolerance");
+        found.push(mismatch(at, routing.tie_tolerance.to_string(), "between 0 and 1"));
     }
-    for (index, tie) in plan.routing.ties.iter().enumerate() {
-        let at = format!("routing.ties[{index}]");
+    for (index, tie) in routing.ties.iter().enumerate() {
+        let at = format!("{place}.routing.ties[{index}]");
         let rising = tie.models.windows(2).all(|pair| pair[0] < pair[1]);
         if tie.models.len() < 2 || !rising || tie.models.iter().any(|model| *model >= plan.models.len()) {
             found.push(mismatch(
@@ -73,10 +74,7 @@ pub(super) fn malformed(plan: &Plan) -> Vec<Violation> {
             let expected = "one part of at least 0 for each model, summing to 1";
             found.push(mismatch(&at, format!("parts {:?}", tie.parts), expected));
         }
-        if plan.routing.ties[..index]
-            .iter()
-            .any(|other| other.models == tie.models)
-        {
+        if routing.ties[..index].iter().any(|other| other.models == tie.models) {
             found.push(mismatch(
                 &at,
                 format!("a second split of {:?}", tie.models),
@@ -88,25 +86,36 @@ pub(super) fn malformed(plan: &Plan) -> Vec<Violation> {
 }
 
 /// Fractions and qualities that the plan states wrongly.
-pub(super) fn violations(plan: &Plan, realised: &Realised) -> Vec<Violation> {
+pub(super) fn violations(place: &str, plan: &Plan, policy: &RoutePolicy, realised: &Realised) -> Vec<Violation> {
     let mut found = Vec::new();
-    for (ix, model) in plan.models.iter().enumerate() {
+    for (ix, (model, routed)) in plan.models.iter().zip(&policy.models).enumerate() {
         let (w, name) = (realised.fractions[ix], &model.name);
-        found.extend(number(format!("`{name}`, fraction"), model.fraction.value(), w));
-        match model.quality {
+        found.extend(number(
+            format!("{place}, `{name}`, fraction"),
+            routed.fraction.value(),
+            w,
+        ));
+        match routed.quality {
             Some(quality) if w > 0.0 => {
                 found.extend(number(
-                    format!("`{name}`, quality"),
+                    format!("{place}, `{name}`, quality"),
                     quality.value(),
                     realised.quality[ix] / w,
                 ));
             }
-            Some(quality) => found.push(mismatch(format!("`{name}`, quality"), quality.to_string(), "none")),
-            None if w > TOLERANCE => found.push(mismatch(format!("`{name}`, quality"), "none", "a mean score")),
+            Some(quality) => found.push(mismatch(
+                format!("{place}, `{name}`, quality"),
+                quality.to_string(),
+                "none",
+            )),
+            None if w > TOLERANCE => {
+                found.push(mismatch(format!("{place}, `{name}`, quality"), "none", "a mean score"))
+            }
             None => {}
         }
     }
     let quality: f64 = realised.quality.iter().sum();
-    found.extend(number("prediction.quality", plan.prediction.quality.value(), quality));
+    let stated = policy.prediction.quality.value();
+    found.extend(number(format!("{place}.prediction.quality"), stated, quality));
     found
 }

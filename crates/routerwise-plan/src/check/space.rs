@@ -16,7 +16,8 @@ pub(super) struct Choice {
     pub(super) shard_percent: u64,
     /// Bytes that a shard takes.
     pub(super) shard_memory: u64,
-    pub(super) flow: Flow,
+    /// Its flow at each load level.
+    pub(super) flows: Vec<Flow>,
 }
 
 impl Choice {
@@ -70,7 +71,7 @@ pub(super) fn choices(scenario: &Scenario, model: &Model) -> Vec<Choice> {
             configuration: None,
             shard_percent: 0,
             shard_memory: 0,
-            flow: Flow::off(rows(&scenario.workload).len()),
+            flows: vec![Flow::off(rows(&scenario.workload).len()); scenario.workload.levels.len()],
         });
     }
     for (gpu_type_ix, gpu_type) in scenario.cluster.gpu_types.iter().enumerate() {
@@ -91,12 +92,13 @@ pub(super) fn choices(scenario: &Scenario, model: &Model) -> Vec<Choice> {
                 n_replicas: 1,
             };
             for n_replicas in 1..=most_replicas(scenario, model, &one) {
-                let flow = Flow::new(scenario, profile, n_replicas);
-                found.extend(flow.map(|flow| Choice {
+                let levels = scenario.workload.levels.iter();
+                let flows = levels.map(|level| Flow::new(scenario, profile, n_replicas, level.part));
+                found.extend(flows.collect::<Option<Vec<_>>>().map(|flows| Choice {
                     configuration: Some(Configuration { n_replicas, ..one }),
                     shard_percent: percent(key.share),
                     shard_memory: model.shard_memory(key.tensor_parallel).0,
-                    flow,
+                    flows,
                 }));
             }
         }
@@ -133,9 +135,10 @@ impl Flow {
         }
     }
 
-    fn new(scenario: &Scenario, profile: &Profile, n_replicas: u32) -> Option<Self> {
+    /// At a level with this part of the workload's rate.
+    fn new(scenario: &Scenario, profile: &Profile, n_replicas: u32, part: f64) -> Option<Self> {
         let workload = &scenario.workload;
-        let load = workload.rate.value() * (1.0 + workload.planning.headroom) / f64::from(n_replicas);
+        let load = workload.rate.value() * part * (1.0 + workload.planning.headroom) / f64::from(n_replicas);
         let cap = (load_limit(profile, workload)? / load).min(1.0);
         let curves: Vec<(Curve, f64)> = rows(workload)
             .into_iter()

@@ -145,7 +145,12 @@ fn with_all_scores_equal_the_realised_fractions_still_match() {
         if let Some(plan) = solve(&scenario, &problem, None) {
             assert_eq!(check(&scenario, &plan), vec![], "seed {seed}");
             let partly = |w: f64| 1e-3 < w && w < 1.0 - 1e-3;
-            shared += u32::from(plan.models.iter().any(|model| partly(model.fraction.value())));
+            shared += u32::from(
+                plan.policies[0]
+                    .models
+                    .iter()
+                    .any(|model| partly(model.fraction.value())),
+            );
         }
     }
     assert!(shared > 5, "only {shared} plans share prompts out among equal models");

@@ -13,7 +13,7 @@ use routerwise_types::quality::{Prompt, Scores};
 use routerwise_types::scenario::{Inputs, Scenario};
 use routerwise_types::sketch::Sketch;
 use routerwise_types::units::{Bytes, Fraction, GpuShare, RequestsPerSecond, Seconds};
-use routerwise_types::workload::{Arrivals, Metric, Objective, Planning, Scope, Slo, Statistic, Workload};
+use routerwise_types::workload::{Arrivals, Level, Metric, Objective, Planning, Scope, Slo, Statistic, Workload};
 
 /// How scores are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -280,6 +280,7 @@ fn workload(rng: &mut ChaCha8Rng) -> Workload {
     ];
     Workload {
         rate: RequestsPerSecond::new(rng.random_range(1.0..15.0)).unwrap(),
+        levels: vec![Level::always()],
         arrivals: Arrivals::Poisson,
         lengths: Vec::new(),
         slos: sets.choose(rng).unwrap().clone(),

@@ -17,7 +17,9 @@ use routerwise_types::quality::{Prompt, Scores};
 use routerwise_types::scenario::{Inputs, Scenario};
 use routerwise_types::sketch::Sketch;
 use routerwise_types::units::{Bytes, Fraction, GpuShare, RequestsPerSecond, Seconds};
-use routerwise_types::workload::{Arrivals, Lengths, Metric, Objective, Planning, Scope, Slo, Statistic, Workload};
+use routerwise_types::workload::{
+    Arrivals, Lengths, Level, Metric, Objective, Planning, Scope, Slo, Statistic, Workload,
+};
 
 /// A model of the synthetic world.
 pub(crate) struct Size {
@@ -222,6 +224,7 @@ pub(crate) fn assemble(cluster: Cluster, models: Vec<Model>, profiles: Vec<Profi
         models,
         workload: Workload {
             rate: RequestsPerSecond::new(shape.rate).unwrap(),
+            levels: vec![Level::always()],
             arrivals: Arrivals::Poisson,
             lengths: vec![Lengths {
                 input: 100,

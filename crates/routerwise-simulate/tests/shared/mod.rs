@@ -10,7 +10,7 @@ use routerwise_types::Timestamp;
 use routerwise_types::catalogue::{Architecture, Engine, Model};
 use routerwise_types::cluster::{GpuType, Interconnect};
 use routerwise_types::units::{Bytes, Fraction, GpuShare, RequestsPerSecond};
-use routerwise_types::workload::{Arrivals, Lengths, Objective, Planning, Workload};
+use routerwise_types::workload::{Arrivals, Lengths, Level, Objective, Planning, Workload};
 
 /// Mistral 7B, Llama 2 13B, Yi 34B.
 pub(crate) fn models() -> Vec<Model> {
@@ -106,6 +106,7 @@ pub(crate) fn workload() -> Workload {
     };
     Workload {
         rate: RequestsPerSecond::new(10.0).expect("valid by hand"),
+        levels: vec![Level::always()],
         arrivals: Arrivals::Poisson,
         lengths: (0..1_000).map(entry).collect(),
         slos: Vec::new(),

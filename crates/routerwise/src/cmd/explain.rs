@@ -14,7 +14,7 @@ use crate::cli::{Format, ScenarioArgs};
 use crate::cmd::plan::unplannable;
 use crate::failure::{Answer, Failure};
 use crate::plan_file;
-use crate::render::counted;
+use crate::render::{counted, level_of};
 use crate::table::print_json;
 
 /// Say how large a scenario's space of setups is and, with a plan, what binds and what its prices mean
@@ -64,7 +64,10 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
         Format::Table => {
             space(&problem, singles, counts, out)?;
             if let Some(plan) = &plan {
-                prices(&scenario, plan, out)?;
+                writeln!(out, "\nPrices of plan {}", plan.id.short())?;
+                for policy_ix in 0..plan.policies.len() {
+                    prices(&scenario, plan, policy_ix, out)?;
+                }
             }
         }
     }
@@ -79,7 +82,12 @@ fn json_report(
 ) -> Result<(), Failure> {
     let binding_slos = plan.map_or_else(Vec::new, |plan| {
         let slos = binding(plan).into_iter().filter_map(|binding| match binding {
-            Binding::Slo { slo_ix, per_percent } => Some(BindingSlo {
+            Binding::Slo {
+                policy_ix,
+                slo_ix,
+                per_percent,
+            } => Some(BindingSlo {
+                level: plan.policies[policy_ix].level.clone(),
                 slo: plan.slos[slo_ix],
                 quality_per_percent: per_percent,
             }),
@@ -134,10 +142,13 @@ fn space(problem: &Problem, singles: f64, counts: Option<Retained>, out: &mut dy
     Ok(())
 }
 
-fn prices(scenario: &Scenario, plan: &Plan, out: &mut dyn Write) -> Result<(), Failure> {
-    writeln!(out, "\nPrices of plan {}", plan.id.short())?;
-    for (model, spec) in plan.models.iter().zip(&scenario.models) {
-        let price = model.price.value();
+fn prices(scenario: &Scenario, plan: &Plan, policy_ix: usize, out: &mut dyn Write) -> Result<(), Failure> {
+    let policy = &plan.policies[policy_ix];
+    if let Some(level) = level_of(plan, policy) {
+        writeln!(out, " {level}, {}:", policy.rate)?;
+    }
+    for ((model, routed), spec) in plan.models.iter().zip(&policy.models).zip(&scenario.models) {
+        let price = routed.price.value();
         match model.configuration {
             None => writeln!(
                 out,
@@ -161,9 +172,10 @@ fn prices(scenario: &Scenario, plan: &Plan, out: &mut dyn Write) -> Result<(), F
     for (slo_ix, slo) in plan.slos.iter().enumerate() {
         let worth = binding(plan).into_iter().find_map(|binding| match binding {
             Binding::Slo {
+                policy_ix: at,
                 slo_ix: ix,
                 per_percent,
-            } if ix == slo_ix => Some(per_percent),
+            } if (at, ix) == (policy_ix, slo_ix) => Some(per_percent),
             _ => None,
         });
         match worth {

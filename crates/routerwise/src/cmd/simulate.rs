@@ -4,8 +4,8 @@ use std::io::Write;
 
 use routerwise_plan::explain::expected_latency;
 use routerwise_simulate::world::{self, Interference, Played, Served};
-use routerwise_types::answer::{ANSWER_SCHEMA, SimulatedModel, SimulatedSlo, Simulation};
-use routerwise_types::plan::{Plan, PlannedLatency};
+use routerwise_types::answer::{ANSWER_SCHEMA, SimulatedModel, SimulatedPolicy, SimulatedSlo, Simulation};
+use routerwise_types::plan::{Plan, PlannedLatency, RoutePolicy};
 use routerwise_types::profile::LatencyStat;
 use routerwise_types::workload::{Scope, Slo, Statistic};
 use routerwise_types::{Fraction, Scenario, Score, Seconds};
@@ -13,6 +13,7 @@ use routerwise_types::{Fraction, Scenario, Score, Seconds};
 use crate::cli::Format;
 use crate::failure::{Answer, Failure};
 use crate::plan_file::PlanArgs;
+use crate::render::level_of;
 use crate::table::{print_json, table};
 
 /// Play a plan in the simulator: arrivals, routing and every replica on one virtual clock
@@ -81,41 +82,64 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
     };
     match args.format {
         Format::Table => play(&scenario, &plan, &settings, out),
-        Format::Json => {
-            let played = played(&scenario, &plan, &settings)?;
-            json_report(&scenario, &plan, &settings, &played, out)?;
-            Ok(answer(&plan, &played))
-        }
+        Format::Json => json_report(&scenario, &plan, &settings, out),
     }
 }
 
-/// Plays a plan and prints predicted against simulated.
+/// Plays a plan, one load level after the other, and prints predicted against simulated.
 pub(crate) fn play(
     scenario: &Scenario,
     plan: &Plan,
     settings: &Settings,
     out: &mut dyn Write,
 ) -> Result<Answer, Failure> {
-    let played = played(scenario, plan, settings)?;
-    writeln!(
-        out,
-        "Simulated {} requests at {} (seed {}), {} measured: predicted -> simulated",
-        settings.n_requests, plan.rate, settings.seed, played.all.n_requests
-    )?;
-    let expected = expected_latency(scenario, plan);
-    let models = plan.models.iter().zip(&expected).zip(&played.models);
-    let rows = models
-        .filter(|((model, _), _)| model.configuration.is_some())
-        .map(|((model, expected), served)| {
+    let mut met = true;
+    for (policy_ix, policy) in plan.policies.iter().enumerate() {
+        let played = played(scenario, plan, policy_ix, settings)?;
+        met &= all_met(plan, &played);
+        let level = level_of(plan, policy).map_or_else(String::new, |level| format!("{level}: "));
+        writeln!(
+            out,
+            "{level}Simulated {} requests at {} (seed {}), {} measured: predicted -> simulated",
+            settings.n_requests, policy.rate, settings.seed, played.all.n_requests
+        )?;
+        report(scenario, plan, policy, &played, out)?;
+    }
+    if more_cache_than_profiled(scenario, plan) {
+        writeln!(
+            out,
+            " Memory that was left over went to KV caches, which the profiles did not have: latency may come out lower than predicted."
+        )?;
+    }
+    Ok(if met { Answer::Yes } else { Answer::No })
+}
+
+fn report(
+    scenario: &Scenario,
+    plan: &Plan,
+    policy: &RoutePolicy,
+    played: &Played,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let expected = expected_latency(scenario, plan, policy);
+    let models = plan
+        .models
+        .iter()
+        .zip(&policy.models)
+        .zip(&expected)
+        .zip(&played.models);
+    let rows = models.filter(|(((model, _), _), _)| model.configuration.is_some()).map(
+        |(((model, routed), expected), served)| {
             row(
                 &model.name,
-                model.fraction.value(),
-                model.quality.map(|quality| quality.value()),
+                routed.fraction.value(),
+                routed.quality.map(|quality| quality.value()),
                 expected.as_ref(),
                 served,
             )
-        });
-    let prediction = &plan.prediction;
+        },
+    );
+    let prediction = &policy.prediction;
     let all = row(
         "all",
         1.0,
@@ -129,12 +153,6 @@ pub(crate) fn play(
         let verdict = if *value <= limit(slo) { "met" } else { "MISSED" };
         writeln!(out, " {slo}: {} simulated, {verdict}", spelled(slo, *value))?;
     }
-    if more_cache_than_profiled(scenario, plan) {
-        writeln!(
-            out,
-            " Memory that was left over went to KV caches, which the profiles did not have: latency may come out lower than predicted."
-        )?;
-    }
     if played.n_refused > 0 {
         writeln!(
             out,
@@ -142,7 +160,7 @@ pub(crate) fn play(
             played.n_refused
         )?;
     }
-    Ok(answer(plan, &played))
+    Ok(())
 }
 
 /// Whether some replica has clearly more KV cache than its model's profiles were taken with.
@@ -155,25 +173,21 @@ fn more_cache_than_profiled(scenario: &Scenario, plan: &Plan) -> bool {
     })
 }
 
-fn played(scenario: &Scenario, plan: &Plan, settings: &Settings) -> Result<Played, Failure> {
+fn played(scenario: &Scenario, plan: &Plan, policy_ix: usize, settings: &Settings) -> Result<Played, Failure> {
     let interference = Interference(settings.interference);
     let settings = world::Settings {
         n_requests: settings.n_requests,
         seed: settings.seed,
     };
-    world::play_with(scenario, plan, settings, interference).map_err(|error| Failure::Request {
+    world::play_with(scenario, plan, policy_ix, settings, interference).map_err(|error| Failure::Request {
         what: error.to_string(),
         help: "give the model an architecture and an engine that the engine model knows; see `routerwise check`".into(),
     })
 }
 
-fn answer(plan: &Plan, played: &Played) -> Answer {
-    let met = plan
-        .slos
-        .iter()
-        .zip(&played.slo_values)
-        .all(|(slo, value)| *value <= limit(slo));
-    if met { Answer::Yes } else { Answer::No }
+fn all_met(plan: &Plan, played: &Played) -> bool {
+    let mut values = plan.slos.iter().zip(&played.slo_values);
+    values.all(|(slo, value)| *value <= limit(slo))
 }
 
 /// What an SLO's left-hand side may be at most.
@@ -235,16 +249,32 @@ fn quantile(stat: &LatencyStat, q: f64) -> String {
     value.map_or_else(|| "-".into(), |seconds| seconds.to_string())
 }
 
-fn json_report(
-    scenario: &Scenario,
-    plan: &Plan,
-    settings: &Settings,
-    played: &Played,
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
-    let expected = expected_latency(scenario, plan);
-    let models = plan.models.iter().zip(&expected).zip(&played.models);
-    let prediction = &plan.prediction;
+fn json_report(scenario: &Scenario, plan: &Plan, settings: &Settings, out: &mut dyn Write) -> Result<Answer, Failure> {
+    let mut policies = Vec::with_capacity(plan.policies.len());
+    for (policy_ix, policy) in plan.policies.iter().enumerate() {
+        let played = played(scenario, plan, policy_ix, settings)?;
+        policies.push(simulated_policy(scenario, plan, policy, &played));
+    }
+    let met = policies.iter().flat_map(|policy| &policy.slos).all(|slo| slo.met);
+    let answer = Simulation {
+        schema: ANSWER_SCHEMA,
+        plan: plan.id.clone(),
+        seed: settings.seed,
+        n_requests: settings.n_requests,
+        policies,
+    };
+    print_json(&answer, out)?;
+    Ok(if met { Answer::Yes } else { Answer::No })
+}
+
+fn simulated_policy(scenario: &Scenario, plan: &Plan, policy: &RoutePolicy, played: &Played) -> SimulatedPolicy {
+    let expected = expected_latency(scenario, plan, policy);
+    let models = plan
+        .models
+        .iter()
+        .zip(&policy.models)
+        .zip(&expected)
+        .zip(&played.models);
     let slos = plan
         .slos
         .iter()
@@ -255,26 +285,25 @@ fn json_report(
             limit: limit(slo),
             met: *value <= limit(slo),
         });
-    let answer = Simulation {
-        schema: ANSWER_SCHEMA,
-        plan: plan.id.clone(),
-        seed: settings.seed,
-        n_requests: settings.n_requests,
+    SimulatedPolicy {
+        level: policy.level.clone(),
+        route: policy.route.clone(),
+        rate: policy.rate,
         n_refused: played.n_refused,
         models: models
-            .map(|((model, expected), served)| simulated(&model.name, model.fraction, model.quality, *expected, served))
+            .map(|(((model, routed), expected), served)| {
+                simulated(&model.name, routed.fraction, routed.quality, *expected, served)
+            })
             .collect(),
         all: simulated(
             "all",
             Fraction::ONE,
-            Some(prediction.quality),
-            Some(prediction.latency_without_headroom),
+            Some(policy.prediction.quality),
+            Some(policy.prediction.latency_without_headroom),
             &played.all,
         ),
         slos: slos.collect(),
-    };
-    print_json(&answer, out)?;
-    Ok(())
+    }
 }
 
 fn simulated(
