@@ -2,8 +2,8 @@
 
 use routerwise_types::Fingerprint;
 use routerwise_types::plan::{
-    Certificate, DualPoint, PLAN_SCHEMA, Plan, PlannedLatency, PlannedModel, PolicyPrices, Prediction, ResourcePrice,
-    RoutePolicy, RoutedModel, SloValue,
+    Certificate, DualPoint, Measure, PLAN_SCHEMA, PackedSize, Plan, PlannedLatency, PlannedModel, PolicyPrices,
+    Prediction, ResourcePrice, RoutePolicy, RoutedModel, SloValue,
 };
 use routerwise_types::profile::Profile;
 use routerwise_types::scenario::Scenario;
@@ -12,7 +12,9 @@ use routerwise_types::units::{Bytes, Fraction, Price, Score, Seconds};
 use routerwise_types::workload::{ALL_TRAFFIC, Metric, Scope, Statistic};
 
 use crate::curve::{LatencyCurve, Reading};
+use crate::patterns::{Patterns, Size};
 use crate::problem::{Candidate, Problem};
+use crate::resources::Part;
 use crate::search::{Found, Incumbent};
 use crate::settle::{Policy, row_sum};
 
@@ -70,13 +72,30 @@ fn resource_prices(problem: &Problem, prices: &[f64]) -> Vec<ResourcePrice> {
         .iter()
         .zip(prices)
         .filter(|(_, price)| **price > 0.0)
-        .map(|(resource, price)| ResourcePrice {
-            gpu_type: problem.cluster.gpu_types[resource.gpu_type_ix].name.clone(),
-            measure: resource.measure,
-            k: resource.k,
-            price: *price,
+        .map(|(resource, price)| {
+            let (measure, k, sizes) = match &resource.part {
+                Part::Of { measure, k } => (*measure, *k, Vec::new()),
+                Part::Packed(patterns) => (Measure::Packed, 0, sizes(problem, patterns)),
+            };
+            ResourcePrice {
+                gpu_type: problem.cluster.gpu_types[resource.gpu_type_ix].name.clone(),
+                measure,
+                k,
+                sizes,
+                price: *price,
+            }
         })
         .collect()
+}
+
+fn sizes(problem: &Problem, patterns: &Patterns) -> Vec<PackedSize> {
+    let share = |units: u32| f64::from(units) / f64::from(problem.units_per_gpu);
+    let stated = |size: &Size| PackedSize {
+        share: fraction(share(size.units)),
+        memory: Bytes(size.memory),
+        value: size.value,
+    };
+    patterns.sizes.iter().map(stated).collect()
 }
 
 fn space(problem: &Problem) -> String {

@@ -16,6 +16,7 @@ pub mod curve;
 pub mod explain;
 pub mod flow;
 pub mod packing;
+pub(crate) mod patterns;
 pub mod prices;
 pub mod problem;
 pub mod resources;

@@ -1,9 +1,13 @@
 //! Shards onto GPUs, exactly: two resources (share and memory), distinct GPUs per replica, all within linked GPUs.
 //!
 //! Depth-first over replicas, largest first. States that differ only by exchanging equal GPUs or equal nodes are visited once, so an
-//! exhausted search is a proof that nothing fits. First-fit decreasing, as in the paper, rejects setups that fit.
+//! exhausted search is a proof that nothing fits. First-fit decreasing, as in the paper, rejects setups that fit. Several orders of
+//! placing without looking back ([`greedy`]) come first: they find most placements, also on a thousand GPUs.
 
-use std::collections::HashSet;
+mod greedy;
+
+use std::collections::{BTreeMap, HashSet};
+use std::rc::Rc;
 
 use routerwise_types::cluster::{Cluster, Interconnect};
 use routerwise_types::setup::Placement;
@@ -77,6 +81,7 @@ pub(crate) fn pack_counting(
         .flat_map(|demand| std::iter::repeat_n(*demand, demand.n_replicas))
         .collect();
     replicas.sort_by_key(|d| std::cmp::Reverse((d.tensor_parallel, d.shard_units, d.shard_memory, d.model_ix)));
+    let mut known: BTreeMap<(usize, usize), Rc<Vec<Vec<usize>>>> = BTreeMap::new();
     let mut search = Search {
         cluster,
         left: cluster
@@ -88,7 +93,11 @@ pub(crate) fn pack_counting(
             .collect(),
         groups: replicas
             .iter()
-            .map(|d| cluster.linked_groups(d.gpu_type_ix, d.tensor_parallel))
+            .map(|d| {
+                let groups = known.entry((d.gpu_type_ix, d.tensor_parallel));
+                let groups = groups.or_insert_with(|| Rc::new(cluster.linked_groups(d.gpu_type_ix, d.tensor_parallel)));
+                Rc::clone(groups)
+            })
             .collect(),
         pairs: cluster
             .nodes
@@ -99,8 +108,11 @@ pub(crate) fn pack_counting(
         steps: max_steps,
         replicas,
     };
-    let found = if search.too_many_large() {
+    let found = if search.too_many_large() || !search.enough_in_total(0) {
         Found::No
+    } else if let Some(chosen) = greedy::place(cluster, units_per_gpu, &search.replicas, &search.groups, &search.left) {
+        search.chosen = chosen;
+        Found::Yes
     } else {
         search.place(0)
     };
@@ -137,7 +149,7 @@ enum Found {
 struct Search<'a> {
     cluster: &'a Cluster,
     replicas: Vec<Demand>,
-    groups: Vec<Vec<Vec<usize>>>,
+    groups: Vec<Rc<Vec<Vec<usize>>>>,
     left: Vec<Left>,
     pairs: bool,
     chosen: Vec<Vec<usize>>,
@@ -157,9 +169,10 @@ impl Search<'_> {
             return Found::OutOfSteps;
         }
         self.steps -= 1;
-        for group in self.groups[depth].clone() {
+        for group in Rc::clone(&self.groups[depth]).iter() {
             let mut fitting: Vec<usize> = group
-                .into_iter()
+                .iter()
+                .copied()
                 .filter(|gpu| {
                     self.left[*gpu].units >= replica.shard_units && self.left[*gpu].memory >= replica.shard_memory
                 })

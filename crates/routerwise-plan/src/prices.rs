@@ -160,9 +160,15 @@ const FIRST_PENALTY: f64 = 4.0;
 const LAST_PENALTY: f64 = 1e7;
 /// Rounds of new offers before the next look at all prompts; what is missing then is found after it.
 const MAX_OFFER_ROUNDS: u32 = 60;
+/// Routes of earlier solves that a solve starts with.
+const MAX_KNOWN_ROUTES: usize = 96;
+/// Columns of a master that has lost its way in rounding.
+const MAX_COLUMNS: usize = 4_000;
 /// Scores compared in one step of work, and steps that a look at the offers of one run takes.
 const SCORES_PER_STEP: u64 = 128;
 const STEPS_PER_RUN: u64 = 8;
+/// Entries of the master looked at in one step.
+const ENTRIES_PER_STEP: u64 = 32;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Column {
@@ -292,6 +298,18 @@ impl<'a> State<'a> {
         self.add(Column::Route(index), route.quality, entries);
     }
 
+    /// Of the routes known before, those worth most where the solve starts: many would only slow the master down.
+    fn learn_known_routes(&mut self, routes: &Routes) {
+        let worth = |route: &Route| route.quality - dot(&self.best.prices, &route.fractions);
+        let mut known: Vec<(f64, usize)> = routes.list.iter().map(worth).zip(0..).collect();
+        known.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        known.truncate(MAX_KNOWN_ROUTES);
+        for (_, index) in known {
+            self.add_route(index, &routes.list[index]);
+        }
+        self.n_routes_known = routes.list.len();
+    }
+
     fn learn_routes(&mut self, routes: &Routes) {
         for (index, route) in routes.list.iter().enumerate().skip(self.n_routes_known) {
             self.add_route(index, route);
@@ -347,7 +365,7 @@ impl<'a> State<'a> {
 
     fn run(&mut self, routes: &mut Routes, until: Until) -> Result<Ending, Stalled> {
         self.first_basis()?;
-        self.learn_routes(routes);
+        self.learn_known_routes(routes);
         let mut smoothing = 0.5;
         let first = routes.evaluations;
         loop {
@@ -364,7 +382,7 @@ impl<'a> State<'a> {
             if self.best.bound - lower <= until.tolerance {
                 return Ok(Ending::Converged);
             }
-            if routes.evaluations - first >= until.max_evaluations {
+            if routes.evaluations - first >= until.max_evaluations || self.columns.len() > MAX_COLUMNS {
                 return Ok(Ending::Unfinished);
             }
             let trial = blend(&self.best, &duals.dual, smoothing);
@@ -423,7 +441,7 @@ impl<'a> State<'a> {
         let mut rounds = 0;
         loop {
             self.master.optimise()?;
-            routes.work += self.n_runs * STEPS_PER_RUN + (self.columns.len() * self.n_models()) as u64 / 16;
+            routes.work += self.n_runs * STEPS_PER_RUN + self.master.take_looked() / ENTRIES_PER_STEP;
             let duals = self.read_duals();
             let mut added = false;
             for model in 0..self.n_models() {

@@ -170,7 +170,23 @@ impl Problem {
             candidate.takes = resources::takes(&problem, &problem.resources, candidate);
         }
         problem.models = models;
+        resources::strengthen(&mut problem);
         Ok(problem)
+    }
+
+    /// Adds a row, and to every candidate what it takes of it.
+    pub(crate) fn add_resource(&mut self, resource: Resource) {
+        let row = u32::try_from(self.resources.len()).unwrap_or(u32::MAX);
+        let mut models = std::mem::take(&mut self.models);
+        for candidate in models.iter_mut().flat_map(|model| &mut model.candidates) {
+            let taken = resource.taken(self, candidate);
+            if taken > 0.0 {
+                let takes = candidate.takes.iter().copied().chain([(row, taken)]);
+                candidate.takes = takes.collect();
+            }
+        }
+        self.models = models;
+        self.resources.push(resource);
     }
 
     /// Units of all GPUs together.

@@ -12,7 +12,7 @@ pub(crate) mod bound;
 mod climb;
 pub(crate) mod fit;
 mod gamma;
-mod region;
+pub(crate) mod region;
 mod round;
 mod tree;
 
@@ -27,11 +27,11 @@ use crate::prices::{Dual, Ending, Inner, Offering, Routes, Solved, Until, solve}
 use crate::problem::Problem;
 use bound::PricePoint;
 use fit::Fits;
-use region::Region;
+use region::{Region, Terms};
 
 const MAX_EVALUATIONS_PER_SOLVE: u64 = 3_000;
 /// More open partial setups than this and the search stops with the gap it has.
-const MAX_OPEN: usize = 4_000_000;
+const MAX_OPEN: usize = 1_000_000;
 /// Flows may exceed their limit by this much, relative, through rounding.
 const FEASIBILITY: f64 = 1e-9;
 /// Part of the tolerance that the search uses up; the rest is for realising its fractions prompt by prompt.
@@ -39,6 +39,8 @@ const SEARCH_PART: f64 = 0.8;
 /// Dives for a first routing, and candidates tried for each model in one.
 const MAX_DIVES: u64 = 12;
 const MAX_TRIED: usize = 200;
+/// Price points that the tree starts with.
+const MAX_KEPT: usize = 8;
 const NARROWEST: f64 = 1e-7;
 
 /// What a search found.
@@ -101,8 +103,12 @@ pub(crate) fn search(problem: &Problem, goal: Goal, effort: Effort) -> Found {
     search.dive();
     if goal == Goal::Best {
         search.climb();
+        search.improve();
+        search.climb();
     }
+    search.retire();
     search.run(goal);
+    search.pack_again(goal);
     search.finish()
 }
 
@@ -145,6 +151,8 @@ struct Search<'a> {
     order: Vec<usize>,
     pool: Vec<PricePoint>,
     duals: Vec<Dual>,
+    /// Points that the tree does without; the certificate has them too.
+    retired: Vec<PricePoint>,
     heap: BinaryHeap<Node>,
     routes: Routes,
     /// Fractions that the relaxation would like; empty where it has no routing.
@@ -156,6 +164,8 @@ struct Search<'a> {
     fits: Fits,
     work_left: u64,
     cut_short: bool,
+    /// Whole setups that the packing search gave up on.
+    undecided: Vec<Node>,
 }
 
 impl<'a> Search<'a> {
@@ -168,6 +178,7 @@ impl<'a> Search<'a> {
             order,
             pool: Vec::new(),
             duals: Vec::new(),
+            retired: Vec::new(),
             heap: BinaryHeap::new(),
             routes: Routes::default(),
             wish: Vec::new(),
@@ -177,6 +188,7 @@ impl<'a> Search<'a> {
             fits: Fits::default(),
             work_left: effort.0,
             cut_short: false,
+            undecided: Vec::new(),
         }
     }
 
@@ -188,7 +200,7 @@ impl<'a> Search<'a> {
     }
 
     fn price_relaxation(&mut self) {
-        let solved = self.solve_region(&Region::all(self.problem), None, self.problem.tolerance * 2.0, 0.0);
+        let solved = self.solve_region(&Region::all(self.problem), None, Terms::exact(self.problem));
         self.wish = solved.mixture.map(|mixture| mixture.fractions).unwrap_or_default();
         self.learn(&solved.dual);
     }
@@ -196,7 +208,7 @@ impl<'a> Search<'a> {
     /// Rounds the relaxation over all setups.
     fn round_all(&mut self) {
         let start = self.duals.first().cloned();
-        self.round(Region::all(self.problem), start.as_ref());
+        self.round(Region::all(self.problem), start.as_ref(), round::MAX_GIVEN_UP);
     }
 
     /// Adds a price vector to the pool, each unused model at its least refusing price: the same for this setup, better for others.
@@ -210,8 +222,20 @@ impl<'a> Search<'a> {
                 dual.prices[model] = dual.prices[model].min(least);
             }
         }
+        self.spend(bound::work_of_a_point(self.problem));
         self.pool.push(PricePoint::new(self.problem, &self.order, &dual));
         self.duals.push(dual);
+    }
+
+    /// Keeps the points that bound all setups best. Every node of the tree looks at every point: many of one neighbourhood say little
+    /// more than a few, and slow it down.
+    fn retire(&mut self) {
+        let mut points: Vec<(PricePoint, Dual)> = self.pool.drain(..).zip(self.duals.drain(..)).collect();
+        // Stable: among equals the older.
+        points.sort_by(|a, b| a.0.bound(&[], 0).total_cmp(&b.0.bound(&[], 0)));
+        let retired = points.split_off(points.len().min(MAX_KEPT));
+        self.retired.extend(retired.into_iter().map(|(point, _)| point));
+        (self.pool, self.duals) = points.into_iter().unzip();
     }
 
     /// Whether the budget is used up.
@@ -244,7 +268,7 @@ impl<'a> Search<'a> {
                     Packing::Placed(placement) => (vec![Interval::ALL; candidates.len()], placement),
                     Packing::Impossible => return,
                     Packing::Undecided => {
-                        self.set_aside = self.set_aside.max(node.bound);
+                        self.undecided.push(node);
                         return;
                     }
                 }
@@ -330,6 +354,30 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// Gives setups that may or may not fit a longer look, those first that most of the gap hangs on, while there is work left.
+    fn pack_again(&mut self, goal: Goal) {
+        while !self.is_spent() {
+            let highest = (0..self.undecided.len()).max_by(|a, b| self.undecided[*a].cmp(&self.undecided[*b]));
+            let Some(at) = highest.filter(|at| self.undecided[*at].bound > self.cut_off()) else {
+                return;
+            };
+            let mut node = self.undecided.swap_remove(at);
+            let candidates = self.candidates(&node.choice);
+            let (packing, steps) = fit::pack_long(self.problem, &candidates);
+            self.spend(steps);
+            match packing {
+                Packing::Placed(placement) => {
+                    let ranges = vec![Interval::ALL; candidates.len()];
+                    node.split = Some(Box::new(Split { ranges, placement }));
+                    self.push(node);
+                    self.run_on(goal);
+                }
+                Packing::Impossible => {}
+                Packing::Undecided => self.close(&node),
+            }
+        }
+    }
+
     /// A closed setup still limits what may be claimed, by its bound. One without a routing has a bound below 0.
     fn close(&mut self, node: &Node) {
         self.set_aside = self.set_aside.max(node.bound);
@@ -358,12 +406,13 @@ impl<'a> Search<'a> {
     }
 
     fn finish(self) -> Found {
-        let open = self.heap.peek().map_or(f64::NEG_INFINITY, |node| node.bound);
+        let open = self.heap.iter().chain(&self.undecided).map(|node| node.bound);
+        let open = open.fold(f64::NEG_INFINITY, f64::max);
         let found = self.best.as_ref().map_or(f64::NEG_INFINITY, |best| best.quality);
         Found {
             upper_bound: open.max(self.set_aside).max(found),
             best: self.best,
-            pool: self.pool,
+            pool: self.pool.into_iter().chain(self.retired).collect(),
             routes: self.routes,
             counts: self.counts,
             cut_short: self.cut_short,

@@ -7,7 +7,7 @@ mod support;
 use routerwise_plan::check::check;
 use routerwise_plan::plan;
 use routerwise_types::Fingerprint;
-use routerwise_types::plan::{Measure, Plan, ResourcePrice, TieSplit};
+use routerwise_types::plan::{Measure, PackedSize, Plan, ResourcePrice, TieSplit};
 use routerwise_types::scenario::Scenario;
 use routerwise_types::setup::Configuration;
 use routerwise_types::units::{Bytes, Fraction, GpuShare, Price, RequestsPerSecond, Score, Seconds};
@@ -367,7 +367,25 @@ fn a_certificate_that_proves_nothing_is_found() {
                 gpu_type: "gpu".into(),
                 measure: Measure::Memory,
                 k: 0,
+                sizes: Vec::new(),
                 price: -1.0,
+            }];
+        },
+        &["dual_points[0].resource_prices"],
+    );
+    // Two halves of a GPU are worth more than the GPU.
+    caught(
+        |plan| {
+            plan.certificate.dual_points[0].resource_prices = vec![ResourcePrice {
+                gpu_type: "gpu".into(),
+                measure: Measure::Packed,
+                k: 0,
+                sizes: vec![PackedSize {
+                    share: Fraction::new(0.5).unwrap(),
+                    memory: Bytes(0),
+                    value: 0.6,
+                }],
+                price: 0.1,
             }];
         },
         &["dual_points[0].resource_prices"],

@@ -202,7 +202,9 @@ pub struct PolicyPrices {
 /// What it costs a setup to take up the GPUs of one type.
 ///
 /// A shard that takes the part `x` of a GPU takes `u_k(x) / n` of the row, with `n` GPUs of the type, `u_0(x) = x` and, for `k` of at
-/// least 1, `u_k(x) = x` where `(k + 1)·x` is whole and `⌊(k + 1)·x⌋ / k` where it is not. No packable setup takes more than 1.
+/// least 1, `u_k(x) = x` where `(k + 1)·x` is whole and `⌊(k + 1)·x⌋ / k` where it is not. With `sizes` it takes `F / n`, where `F` is the
+/// most value of sizes that fit into the shard side by side, by share and by memory; into a GPU fits a value of 1. No packable setup takes
+/// more than 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResourcePrice {
@@ -210,8 +212,11 @@ pub struct ResourcePrice {
     pub gpu_type: String,
     /// Which part of a GPU `x` is.
     pub measure: Measure,
-    /// `k`.
+    /// `k`; 0 where there are sizes.
     pub k: u32,
+    /// What `F` is made of; empty but for `packed`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sizes: Vec<PackedSize>,
     /// Quality for the whole row.
     pub price: f64,
 }
@@ -224,6 +229,20 @@ pub enum Measure {
     Share,
     /// The usable memory.
     Memory,
+    /// Both together.
+    Packed,
+}
+
+/// A part of a GPU with a value.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PackedSize {
+    /// Share of the GPU, in whole percents, above 0.
+    pub share: Fraction,
+    /// Memory.
+    pub memory: Bytes,
+    /// Value, at least 0.
+    pub value: f64,
 }
 
 impl Plan {

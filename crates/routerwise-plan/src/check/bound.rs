@@ -11,25 +11,27 @@
 //! whose total compute lies between the floor and the cluster is at most the claimed bound. A whole setup that is not proven like this must
 //! be impossible to pack, or be proven piece by piece after splitting its fractions.
 
-use routerwise_types::plan::{Plan, PolicyPrices, RoutePolicy};
+use routerwise_types::plan::{Measure, Plan, PolicyPrices, ResourcePrice, RoutePolicy};
 use routerwise_types::scenario::Scenario;
 
 use super::boxes::{self, Verdict};
 use super::packer::{Fit, Replica, fits};
-use super::points::{Budget, Point};
+use super::points::{Budget, Point, packed};
 use super::reading::rows;
 use super::space::{Choice, choices};
 use super::{TOLERANCE, Violation, mismatch, number};
 
 /// Elementary steps: a look at one point, a state of the packer (as a thousand), a box.
 const MAX_WORK: u64 = 500_000_000;
+/// Sizes in one row: more could not be verified by trying every number of each.
+const MAX_SIZES: usize = 24;
 /// Setups to report; more of them say nothing new.
 const MAX_REPORTED: usize = 3;
 
 pub(super) fn violations(scenario: &Scenario, plan: &Plan) -> Vec<Violation> {
     let space: Vec<Vec<Choice>> = scenario.models.iter().map(|model| choices(scenario, model)).collect();
     let mut found = stated(plan, &space);
-    let bad = malformed(plan, space.len(), rows(&scenario.workload).len());
+    let bad = malformed(scenario, plan, space.len(), rows(&scenario.workload).len());
     if !bad.is_empty() {
         found.extend(bad);
         return found;
@@ -76,7 +78,7 @@ fn stated(plan: &Plan, space: &[Vec<Choice>]) -> Vec<Violation> {
     found
 }
 
-fn malformed(plan: &Plan, n_models: usize, n_rows: usize) -> Vec<Violation> {
+fn malformed(scenario: &Scenario, plan: &Plan, n_models: usize, n_rows: usize) -> Vec<Violation> {
     let mut found = Vec::new();
     for (index, point) in plan.certificate.dual_points.iter().enumerate() {
         let valid = |at: &PolicyPrices| {
@@ -97,6 +99,14 @@ fn malformed(plan: &Plan, n_models: usize, n_rows: usize) -> Vec<Violation> {
                 "a finite price of at least 0".to_owned(),
             ));
         }
+        let packed = point
+            .resource_prices
+            .iter()
+            .filter(|row| row.measure == Measure::Packed);
+        for row in packed {
+            let place = format!("certificate.dual_points[{index}].resource_prices");
+            found.extend(unpackable(scenario, row, place));
+        }
         let n = plan.policies.len();
         if point.policies.len() != n || !point.policies.iter().all(valid) {
             let place = format!("certificate.dual_points[{index}]");
@@ -105,6 +115,21 @@ fn malformed(plan: &Plan, n_models: usize, n_rows: usize) -> Vec<Violation> {
         }
     }
     found
+}
+
+/// Sizes of a row in both measures must have values, and a GPU may hold a value of 1.
+fn unpackable(scenario: &Scenario, row: &ResourcePrice, place: String) -> Option<Violation> {
+    let gpu = scenario.cluster.gpu_types.iter().find(|gpu| gpu.name == row.gpu_type)?;
+    let n = row.sizes.len();
+    if n > MAX_SIZES || row.sizes.iter().any(|size| !size.value.is_finite() || size.value < 0.0) {
+        let expected = format!("at most {MAX_SIZES} sizes with values of at least 0");
+        return Some(mismatch(place, format!("{n} sizes: {:?}", row.sizes), expected));
+    }
+    let whole = packed(&row.sizes, 100, gpu.usable_memory.0);
+    (whole > 1.0 + 1e-9).then(|| {
+        let expected = "sizes of which a GPU holds a value of at most 1".to_owned();
+        mismatch(place, format!("a value of {whole}"), expected)
+    })
 }
 
 struct Prover<'a> {

@@ -1,6 +1,6 @@
 //! Dual points, tabulated: what each says about every choice, and about every way to complete a partial setup.
 
-use routerwise_types::plan::{DualPoint, Measure, PolicyPrices, ResourcePrice};
+use routerwise_types::plan::{DualPoint, Measure, PackedSize, PolicyPrices, ResourcePrice};
 use routerwise_types::scenario::Scenario;
 
 use super::space::Choice;
@@ -32,18 +32,52 @@ fn taken_of(scenario: &Scenario, choice: &Choice, row: &ResourcePrice) -> f64 {
     if gpu_type.name != row.gpu_type {
         return 0.0;
     }
-    let (size, whole) = match row.measure {
-        Measure::Share => (u128::from(choice.shard_percent), 100),
-        Measure::Memory => (u128::from(choice.shard_memory), u128::from(gpu_type.usable_memory.0)),
-    };
-    let larger = u128::from(row.k) + 1;
-    let of_one = if row.k == 0 || (larger * size) % whole == 0 {
-        size as f64 / whole as f64
-    } else {
-        (larger * size / whole) as f64 / f64::from(row.k)
+    let usable = gpu_type.usable_memory.0;
+    let of_one = match row.measure {
+        Measure::Share => of_part(row.k, choice.shard_percent, 100),
+        Measure::Memory => of_part(row.k, choice.shard_memory, usable),
+        Measure::Packed => packed(&row.sizes, choice.shard_percent, choice.shard_memory),
     };
     let n_shards = f64::from(configuration.tensor_parallel) * f64::from(configuration.n_replicas);
     n_shards * of_one / scenario.cluster.n_gpus_of(configuration.gpu_type_ix) as f64
+}
+
+/// `u_k`.
+fn of_part(k: u32, size: u64, whole: u64) -> f64 {
+    let (size, whole, larger) = (u128::from(size), u128::from(whole), u128::from(k) + 1);
+    if k == 0 || (larger * size).is_multiple_of(whole) {
+        size as f64 / whole as f64
+    } else {
+        (larger * size / whole) as f64 / f64::from(k)
+    }
+}
+
+/// `F`: the most value of sizes that fit side by side into so many percent and so much memory. Tries every number of each.
+pub(super) fn packed(sizes: &[PackedSize], percent_left: u64, memory_left: u64) -> f64 {
+    let Some((first, rest)) = sizes.split_first() else {
+        return 0.0;
+    };
+    let each = percent_of(first);
+    let mut most = 0.0f64;
+    for count in 0..=percent_left / each {
+        let Some(memory) = first
+            .memory
+            .0
+            .checked_mul(count)
+            .and_then(|all| memory_left.checked_sub(all))
+        else {
+            break;
+        };
+        most = most.max(first.value * count as f64 + packed(rest, percent_left - count * each, memory));
+    }
+    most
+}
+
+/// Rounded up, and at least 1 so that no shard holds a size without end.
+fn percent_of(size: &PackedSize) -> u64 {
+    (1..=100)
+        .find(|percent| *percent as f64 >= 100.0 * size.share.value() - 1e-6)
+        .unwrap_or(101)
 }
 
 /// Compute of the cluster in steps that divide every shard's percentage.

@@ -31,6 +31,8 @@ pub(crate) struct Master {
     inverse: Vec<f64>,
     values: Vec<f64>,
     pivots_since_refactor: usize,
+    /// Entries looked at so far: what the time goes to.
+    looked: u64,
 }
 
 impl Master {
@@ -46,6 +48,7 @@ impl Master {
             inverse: vec![0.0; n_rows * n_rows],
             values: vec![0.0; n_rows],
             pivots_since_refactor: 0,
+            looked: 0,
         }
     }
 
@@ -73,6 +76,11 @@ impl Master {
         }
         self.basis = basis;
         self.refactor()
+    }
+
+    /// Entries looked at since the last call.
+    pub(crate) fn take_looked(&mut self) -> u64 {
+        std::mem::take(&mut self.looked)
     }
 
     pub(crate) fn objective(&self) -> f64 {
@@ -111,6 +119,7 @@ impl Master {
         let mut best = self.objective();
         let mut idle = 0;
         for _ in 0..limit {
+            self.looked += (self.entries.len() + 2 * self.n_rows * self.n_rows) as u64;
             let bland = idle > 2 * self.n_rows + 20;
             let duals = self.duals();
             let Some(entering) = self.entering(&duals, bland) else {

@@ -6,6 +6,7 @@ use super::gamma;
 use crate::flow::Interval;
 use crate::prices::{Dual, Offering, values};
 use crate::problem::{Candidate, Problem};
+use crate::resources::Part;
 
 /// One price vector with everything it says about setups.
 #[derive(Clone, Debug)]
@@ -21,7 +22,7 @@ pub(crate) struct PricePoint {
     resources: f64,
     /// `H` less what the candidate takes at prices `γ`.
     net: Vec<Vec<f64>>,
-    /// `rest[d][u]`: most that models `d..` can add net when `u` units are used already.
+    /// `rest[d][u]`: most that models `d..` can add net when `u` units are used already; one entry where units are left to `γ`.
     rest: Vec<Vec<f64>>,
 }
 
@@ -42,7 +43,12 @@ impl PricePoint {
             .map(|(model, offerings)| values(offerings, dual.prices[*model], dual))
             .collect();
         let prices = gamma::resource_prices(problem, &offerings, &worth);
-        let resource_prices = without_all_units(problem, prices);
+        let is_small = is_small(problem);
+        let resource_prices = if is_small {
+            without_all_units(problem, prices)
+        } else {
+            prices
+        };
         let net: Vec<Vec<f64>> = offerings
             .iter()
             .zip(&worth)
@@ -54,7 +60,11 @@ impl PricePoint {
         Self {
             base: problem.table.exact_value(&dual.prices) + dual.row_prices.iter().sum::<f64>(),
             resources: resource_prices.iter().sum(),
-            rest: knapsack(problem, order, &net),
+            rest: if is_small {
+                knapsack(problem, order, &net)
+            } else {
+                best_of_each(&net)
+            },
             prices: dual.prices.clone(),
             row_prices: dual.row_prices.clone(),
             resource_prices,
@@ -76,7 +86,8 @@ impl PricePoint {
         } else {
             open
         };
-        self.base + left + self.rest[choice.len()][used]
+        let rest = &self.rest[choice.len()];
+        self.base + left + rest[used.min(rest.len() - 1)]
     }
 
     /// Bound of a whole setup with its fractions confined to ranges.
@@ -90,11 +101,50 @@ impl PricePoint {
     }
 }
 
+/// Units times candidates up to which the knapsack over units is worth its time.
+const MAX_KNAPSACK: usize = 2_000_000;
+
+/// Whether setups are bounded by a knapsack over share units; else prices `γ` do it alone.
+fn is_small(problem: &Problem) -> bool {
+    let candidates: usize = problem.models.iter().map(|model| model.candidates.len()).sum();
+    candidates * problem.all_units() as usize <= MAX_KNAPSACK
+}
+
+/// What tabulating a price vector costs, in steps of a search's effort.
+pub(crate) fn work_of_a_point(problem: &Problem) -> u64 {
+    let candidates: usize = problem.models.iter().map(|model| model.candidates.len()).sum();
+    let units = if is_small(problem) {
+        problem.all_units() as usize / 16
+    } else {
+        0
+    };
+    (candidates * (4 + units)) as u64
+}
+
+/// Without a knapsack every open model takes its best.
+fn best_of_each(net: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    let mut rest = vec![vec![0.0]];
+    for values in net.iter().rev() {
+        let best = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        rest.push(vec![best + rest[rest.len() - 1][0]]);
+    }
+    rest.reverse();
+    rest
+}
+
 /// With one GPU type the knapsack keeps its share units, exactly; a price for them too would only loosen the bound.
 fn without_all_units(problem: &Problem, mut prices: Vec<f64>) -> Vec<f64> {
     for (resource, price) in problem.resources.iter().zip(&mut prices) {
         let all = problem.units_of(resource.gpu_type_ix) == problem.all_units();
-        if all && resource.measure == Measure::Share && resource.k == 0 {
+        if all
+            && matches!(
+                resource.part,
+                Part::Of {
+                    measure: Measure::Share,
+                    k: 0
+                }
+            )
+        {
             *price = 0.0;
         }
     }

@@ -11,6 +11,8 @@ use crate::packing::Packing;
 const MAX_PACKED: usize = 60;
 const MAX_SOLVED: usize = 8;
 const MAX_ROUNDS: usize = 40;
+/// Pairs of candidates of two models that are looked at; more are left to rounding.
+const MAX_PAIRS: usize = 1_000_000;
 
 /// What a fraction beyond capacity counts as, in limits of a row.
 const BEYOND: f64 = 10.0;
@@ -100,6 +102,9 @@ impl Search<'_> {
     fn changes(&mut self, base: &[u16], first: usize, second: usize, found: &mut Vec<Neighbour>) {
         let count = |depth: usize| self.problem.models[self.order[depth]].candidates.len();
         let (n_first, n_second) = (count(first), if first == second { 1 } else { count(second) });
+        if n_first * n_second > MAX_PAIRS {
+            return;
+        }
         let cut_off = self.cut_off();
         let all = self.problem.all_units() as usize;
         let mut choice = base.to_vec();

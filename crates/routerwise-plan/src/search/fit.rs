@@ -6,6 +6,7 @@ use crate::packing::{Demand, Packing, pack_counting};
 use crate::problem::{Candidate, Problem};
 
 const MAX_PACKING_STEPS: u32 = 20_000;
+const LONG_PACKING_STEPS: u32 = 1_000_000;
 /// For questions whose answer is only a help.
 const MAX_PATTERN_STEPS: u32 = 40;
 
@@ -68,18 +69,34 @@ pub(crate) fn pack_prefix(problem: &Problem, order: &[usize], choice: &[u16]) ->
 
 /// Exact packing of a whole setup (candidate index per model), and how much work it was.
 pub(crate) fn pack_setup(problem: &Problem, candidates: &[usize]) -> (Packing, u64) {
+    pack_within(problem, candidates, MAX_PACKING_STEPS)
+}
+
+/// [`pack_setup`] with far more patience.
+pub(crate) fn pack_long(problem: &Problem, candidates: &[usize]) -> (Packing, u64) {
+    pack_within(problem, candidates, LONG_PACKING_STEPS)
+}
+
+fn pack_within(problem: &Problem, candidates: &[usize], max_steps: u32) -> (Packing, u64) {
     let demands: Vec<Demand> = candidates
         .iter()
         .enumerate()
         .filter_map(|(model_ix, candidate)| demand(model_ix, &problem.models[model_ix].candidates[*candidate]))
         .collect();
-    pack(problem, &demands, MAX_PACKING_STEPS)
+    pack(problem, &demands, max_steps)
 }
 
 /// A visited state costs about as much as this many price points.
 const WORK_PER_STEP: u64 = 30;
 
+/// GPUs up to which a state of the packing search is a step; one on more GPUs is as many more, and there are fewer of them.
+const GPUS_PER_STEP: u64 = 32;
+
 fn pack(problem: &Problem, demands: &[Demand], max_steps: u32) -> (Packing, u64) {
+    let n_replicas: usize = demands.iter().map(|demand| demand.n_replicas).sum();
+    let size = (problem.cluster.n_gpus() as u64).div_ceil(GPUS_PER_STEP).max(1);
+    // Never too few to reach the last replica.
+    let max_steps = max_steps / u32::try_from(size).unwrap_or(u32::MAX) + u32::try_from(n_replicas).unwrap_or(u32::MAX);
     let (packing, steps) = pack_counting(
         &problem.cluster,
         problem.units_per_gpu,
@@ -87,7 +104,10 @@ fn pack(problem: &Problem, demands: &[Demand], max_steps: u32) -> (Packing, u64)
         problem.models.len(),
         max_steps,
     );
-    (packing, WORK_PER_STEP * (u64::from(steps) + 1))
+    (
+        packing,
+        WORK_PER_STEP * size * (u64::from(steps) + n_replicas as u64 / 4 + 1),
+    )
 }
 
 fn demand(model_ix: usize, candidate: &Candidate) -> Option<Demand> {

@@ -3,18 +3,18 @@
 use std::rc::Rc;
 
 use super::{MAX_EVALUATIONS_PER_SOLVE, Search, bound};
-use crate::prices::{Dual, Inner, Solved, Until, solve};
+use crate::prices::{Dual, Inner, Routes, Solved, Until, solve};
 use crate::problem::Problem;
 
 /// Candidates that each model may still take, rising; never empty.
 #[derive(Clone, Debug)]
-pub(super) struct Region {
-    pub(super) allowed: Vec<Rc<[u16]>>,
+pub(crate) struct Region {
+    pub(crate) allowed: Vec<Rc<[u16]>>,
 }
 
 impl Region {
     /// All setups.
-    pub(super) fn all(problem: &Problem) -> Self {
+    pub(crate) fn all(problem: &Problem) -> Self {
         let all = |n: usize| (0..n).map(|index| u16::try_from(index).unwrap_or(u16::MAX)).collect();
         Self {
             allowed: problem.models.iter().map(|model| all(model.candidates.len())).collect(),
@@ -40,43 +40,69 @@ impl Region {
     }
 }
 
-impl Search<'_> {
-    /// Prices the relaxation over a region: a bound for all of its setups, and a mixture that says where the good ones are.
-    pub(super) fn solve_region(
-        &mut self,
-        region: &Region,
-        start: Option<&Dual>,
-        tolerance: f64,
-        room_reward: f64,
-    ) -> Solved {
-        let problem = self.problem;
-        let all = f64::from(problem.all_units());
-        let offerings = problem
-            .models
-            .iter()
-            .zip(&region.allowed)
-            .map(|(model, allowed)| {
-                let offer = |c: &u16| bound::offering(&model.candidates[usize::from(*c)], all);
-                allowed.iter().map(offer).collect()
-            })
-            .collect();
-        let inner = Inner {
-            offerings,
-            n_rows: problem.rows.len(),
-            limit: 1.0,
-            slack_reward: 0.0,
-            n_resources: problem.resources.len(),
-            room_reward,
-            least_units: (problem.least_units > 0).then(|| f64::from(problem.least_units) / all),
-        };
-        let until = Until {
-            tolerance,
-            cut_off: self.cut_off(),
+/// How well a relaxation is to be solved.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) tolerance: f64,
+    /// See [`Inner::room_reward`].
+    pub(crate) room_reward: f64,
+    pub(crate) cut_off: f64,
+    pub(crate) max_evaluations: u64,
+}
+
+impl Terms {
+    /// For a bound.
+    pub(crate) fn exact(problem: &Problem) -> Self {
+        Self {
+            tolerance: problem.tolerance * 2.0,
+            room_reward: 0.0,
+            cut_off: -1e-9,
             max_evaluations: MAX_EVALUATIONS_PER_SOLVE,
-        };
+        }
+    }
+}
+
+impl Search<'_> {
+    /// [`relax`] with what this search knows already.
+    pub(super) fn solve_region(&mut self, region: &Region, start: Option<&Dual>, terms: Terms) -> Solved {
         let before = self.routes.work;
-        let solved = solve(&problem.table, &mut self.routes, &inner, start, until);
+        let solved = relax(self.problem, &mut self.routes, region, start, terms);
         self.spend(self.routes.work - before);
         solved
     }
+}
+
+/// Prices the relaxation over a region: a bound for all of its setups, and a mixture that says where the good ones are.
+pub(crate) fn relax(
+    problem: &Problem,
+    routes: &mut Routes,
+    region: &Region,
+    start: Option<&Dual>,
+    terms: Terms,
+) -> Solved {
+    let all = f64::from(problem.all_units());
+    let offerings = problem
+        .models
+        .iter()
+        .zip(&region.allowed)
+        .map(|(model, allowed)| {
+            let offer = |c: &u16| bound::offering(&model.candidates[usize::from(*c)], all);
+            allowed.iter().map(offer).collect()
+        })
+        .collect();
+    let inner = Inner {
+        offerings,
+        n_rows: problem.rows.len(),
+        limit: 1.0,
+        slack_reward: 0.0,
+        n_resources: problem.resources.len(),
+        room_reward: terms.room_reward,
+        least_units: (problem.least_units > 0).then(|| f64::from(problem.least_units) / all),
+    };
+    let until = Until {
+        tolerance: terms.tolerance,
+        cut_off: terms.cut_off,
+        max_evaluations: terms.max_evaluations,
+    };
+    solve(&problem.table, routes, &inner, start, until)
 }

@@ -3,7 +3,8 @@
 //! Relax and fix. The mixture says which configuration of each model serves most, and with how many replicas. What it is sure of is
 //! fixed, the rest is solved again around it, until every model has one candidate. A few dozen solves, each warm from the one before.
 
-use super::region::Region;
+use super::bound::PricePoint;
+use super::region::{Region, Terms};
 use super::{Node, Search, fit};
 use crate::packing::Packing;
 use crate::prices::{Dual, Ending, Mixed, Mixture};
@@ -11,12 +12,18 @@ use crate::problem::{Candidate, Problem};
 
 /// Parts of a model's prompts above which a choice counts as made.
 const SURE: f64 = 0.99;
-/// How much less sure the mixture may be of more replicas than of fewer: too few are not feasible, too many only cost.
-const ROUND_UP: f64 = 0.5;
-/// Replicas more or fewer than the mixture's mean that stay open.
-const AROUND: f64 = 1.5;
-/// Candidates given up because what is fixed would not pack with them.
-const MAX_GIVEN_UP: usize = 40;
+/// Quality that a resource row left free is worth: enough to choose among equals.
+const ROOM: f64 = 1e-4;
+/// Evaluations of one relaxation: what takes longer has most likely no routing.
+const MAX_EVALUATIONS: u64 = 120;
+/// A mean this near to a whole number of replicas is one.
+const WHOLE: f64 = 0.02;
+/// Choices taken back in the rounding of all setups, and in that of a neighbourhood.
+pub(super) const MAX_GIVEN_UP: u32 = 150;
+const MAX_GIVEN_UP_NEAR: u32 = 12;
+/// Models that are freed together, and neighbourhoods in a row without a better setup after which the search leaves off, for each model.
+const MAX_FREED: usize = 4;
+const MAX_IDLE: usize = 6;
 
 /// What tells configurations apart but for replicas: GPU type, tensor parallelism, share units. Off has none.
 type Kind = Option<(usize, u32, u32)>;
@@ -43,8 +50,6 @@ struct Choice {
 
 enum To {
     Kind(Kind),
-    /// About so many replicas.
-    Replicas(f64),
     Candidate(u16),
 }
 
@@ -52,7 +57,6 @@ impl To {
     fn takes(&self, index: u16, candidate: &Candidate) -> bool {
         match self {
             Self::Kind(wanted) => kind(candidate) == *wanted,
-            Self::Replicas(n) => (n_replicas(candidate) - n).abs() <= AROUND,
             Self::Candidate(wanted) => index == *wanted,
         }
     }
@@ -60,7 +64,7 @@ impl To {
 
 impl Search<'_> {
     /// Looks for a routing in a region, starting at what its relaxation says; whether it found a better one than there was.
-    pub(super) fn round(&mut self, region: Region, start: Option<&Dual>) -> bool {
+    pub(super) fn round(&mut self, region: Region, start: Option<&Dual>, max_given_up: u32) -> bool {
         let mut region = region;
         let mut start = start.cloned();
         let mut made: Vec<(Region, Choice)> = Vec::new();
@@ -75,12 +79,13 @@ impl Search<'_> {
                 }
                 None
             } else {
-                let solved = self.solve_region(
-                    &region,
-                    start.as_ref(),
-                    self.problem.tolerance * 2.0,
-                    self.problem.tolerance,
-                );
+                let terms = Terms {
+                    room_reward: ROOM,
+                    cut_off: self.cut_off(),
+                    max_evaluations: MAX_EVALUATIONS,
+                    ..Terms::exact(self.problem)
+                };
+                let solved = self.solve_region(&region, start.as_ref(), terms);
                 let mixture = solved.mixture.filter(|_| solved.ending != Ending::CutOff);
                 if mixture.is_some() {
                     start = Some(solved.dual);
@@ -92,7 +97,7 @@ impl Search<'_> {
             }
             let Some(mixture) = mixture else {
                 given_up += 1;
-                if given_up > MAX_GIVEN_UP || !self.retreat(&mut region, &mut made) {
+                if given_up > max_given_up || !self.retreat(&mut region, &mut made) {
                     return false;
                 }
                 continue;
@@ -101,11 +106,14 @@ impl Search<'_> {
                 let before = region.clone();
                 self.narrow(&mut region, &choice);
                 if region.allowed[choice.model].len() == 1 && !self.packs(&region) {
+                    let unfit = region.allowed[choice.model][0];
                     region = before;
                     given_up += 1;
-                    if given_up > MAX_GIVEN_UP || !self.refuse(&mut region, &choice) {
+                    let left = self.refuse_as_many(&mut region, choice.model, unfit);
+                    if given_up > max_given_up || !(left || self.retreat(&mut region, &mut made)) {
                         return false;
                     }
+                    break;
                 } else {
                     made.push((before, choice));
                 }
@@ -113,15 +121,57 @@ impl Search<'_> {
         }
     }
 
+    /// Frees a few models of the best setup at a time and rounds the relaxation around the others, while that finds better ones.
+    pub(super) fn improve(&mut self) {
+        let n = self.problem.models.len();
+        let enough = self.work_left / 2;
+        let mut idle = 0;
+        let mut sets = Sets::new(n);
+        while idle < MAX_IDLE * n && self.work_left > enough && !self.is_spent() {
+            let Some(best) = &self.best else { return };
+            if self.pool.iter().any(|point| self.least_bound(point) <= self.cut_off()) {
+                return;
+            }
+            let mut region = Region::all(self.problem);
+            let freed = sets.next();
+            for (model, candidate) in best.candidates.iter().enumerate() {
+                if !freed.contains(&model) {
+                    region.allowed[model] = [u16::try_from(*candidate).unwrap_or(u16::MAX)].into();
+                }
+            }
+            let start = best.dual.clone();
+            if self.round(region, Some(&start), MAX_GIVEN_UP_NEAR) {
+                idle = 0;
+            } else {
+                idle += 1;
+            }
+        }
+    }
+
+    /// What a price vector proves for all setups.
+    fn least_bound(&self, point: &PricePoint) -> f64 {
+        point.bound(&[], 0)
+    }
+
     /// Goes back to before the last choice that leaves something else; whether there is one.
     fn retreat(&self, region: &mut Region, made: &mut Vec<(Region, Choice)>) -> bool {
         while let Some((before, choice)) = made.pop() {
             *region = before;
-            if !matches!(choice.to, To::Replicas(_)) && self.refuse(region, &choice) {
+            if self.refuse(region, &choice) {
                 return true;
             }
         }
         false
+    }
+
+    /// Takes back what did not pack: everything but as many or more replicas of that kind. Whether something is left.
+    fn refuse_as_many(&self, region: &mut Region, model: usize, unfit: u16) -> bool {
+        let candidates = &self.problem.models[model].candidates;
+        let unfit = &candidates[usize::from(unfit)];
+        region.keep(model, |c| {
+            let candidate = &candidates[usize::from(c)];
+            kind(candidate) != kind(unfit) || n_replicas(candidate) < n_replicas(unfit)
+        })
     }
 
     /// Takes a choice back: everything but it. Whether something is left.
@@ -153,11 +203,7 @@ impl Search<'_> {
         if !kinds.is_empty() {
             return kinds;
         }
-        let replicas = choose(choose_replicas);
-        if !replicas.is_empty() {
-            return replicas;
-        }
-        choose(choose_candidate)
+        choose(choose_replicas)
     }
 
     /// Whether the models with one candidate left fit together.
@@ -171,6 +217,7 @@ impl Search<'_> {
         let (models, choice): (Vec<usize>, Vec<u16>) = fixed.into_iter().unzip();
         let (packing, steps) = fit::pack_prefix(self.problem, &models, &choice);
         self.spend(steps);
+
         matches!(packing, Packing::Placed(_))
     }
 
@@ -201,6 +248,41 @@ impl Search<'_> {
         };
         self.tighten(&mut node);
         node
+    }
+}
+
+/// Sets of models to free: two, three and more in turn, drawn without chance from a fixed sequence.
+struct Sets {
+    n_models: usize,
+    state: u64,
+    size: usize,
+}
+
+impl Sets {
+    fn new(n_models: usize) -> Self {
+        Self {
+            n_models,
+            state: 0x9E37_79B9_7F4A_7C15,
+            size: 1,
+        }
+    }
+
+    fn next(&mut self) -> Vec<usize> {
+        let most = MAX_FREED.min(self.n_models);
+        self.size = if self.size >= most { 2.min(most) } else { self.size + 1 };
+        let mut set = Vec::with_capacity(self.size);
+        while set.len() < self.size {
+            // Knuth's MMIX generator; its high bits.
+            self.state = self
+                .state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            let model = usize::try_from(self.state >> 33).unwrap_or(0) % self.n_models;
+            if !set.contains(&model) {
+                set.push(model);
+            }
+        }
+        set
     }
 }
 
@@ -249,41 +331,28 @@ fn choose_kind(problem: &Problem, region: &Region, model: usize, offers: &[Mixed
     })
 }
 
-/// The numbers of replicas around the mixture's.
+/// The number of replicas next to the mixture's mean. Models whose replicas are large come first: what rounding them moves, small ones
+/// can still make up for.
 fn choose_replicas(problem: &Problem, region: &Region, model: usize, offers: &[Mixed]) -> Option<Choice> {
     let allowed = &region.allowed[model];
     let candidate = |at: usize| &problem.models[model].candidates[usize::from(allowed[at])];
-    let mean: f64 = offers
+    let mixed = offers
         .iter()
-        .map(|offer| offer.weight * n_replicas(candidate(offer.offering)))
-        .sum();
-    // Never nothing: as near as there is.
-    let nearest = (0..allowed.len())
-        .map(|at| n_replicas(candidate(at)))
-        .min_by(|a, b| (a - mean).abs().total_cmp(&(b - mean).abs()))?;
-    let to = To::Replicas(if (nearest - mean).abs() > AROUND { nearest } else { mean });
-    let narrows = (0..allowed.len()).any(|at| !to.takes(allowed[at], candidate(at)));
-    narrows.then_some(Choice { model, sure: 1.0, to })
-}
-
-/// The candidate with the most weight.
-fn choose_candidate(problem: &Problem, region: &Region, model: usize, offers: &[Mixed]) -> Option<Choice> {
-    let allowed = &region.allowed[model];
-    let replicas = |at: usize| n_replicas(&problem.models[model].candidates[usize::from(allowed[at])]);
-    let most = (0..allowed.len()).map(replicas).fold(0.0, f64::max);
-    let weight = |at: usize| -> f64 {
-        let those = offers.iter().filter(|offer| offer.offering == at);
-        let weight: f64 = those.map(|offer| offer.weight).sum();
-        if replicas(at) >= most {
-            weight + ROUND_UP
-        } else {
-            weight
-        }
-    };
-    let best = (0..allowed.len()).max_by(|a, b| weight(*a).total_cmp(&weight(*b)))?;
+        .map(|offer| offer.weight * n_replicas(candidate(offer.offering)));
+    let mean: f64 = mixed.sum();
+    let distance = |at: &usize| (n_replicas(candidate(*at)) - mean).abs();
+    let nearest = (0..allowed.len()).min_by(|a, b| distance(a).total_cmp(&distance(b)))?;
+    let footprint = candidate(nearest).configuration.map_or(0.0, |configuration| {
+        f64::from(configuration.tensor_parallel * candidate(nearest).shard_units)
+    });
+    let is_whole = distance(&nearest) < WHOLE;
     Some(Choice {
         model,
-        sure: weight(best),
-        to: To::Candidate(allowed[best]),
+        sure: if is_whole {
+            1.0
+        } else {
+            SURE * footprint / (1.0 + footprint)
+        },
+        to: To::Candidate(allowed[nearest]),
     })
 }

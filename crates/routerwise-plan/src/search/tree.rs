@@ -3,10 +3,20 @@
 use super::{Goal, MAX_DIVES, MAX_OPEN, MAX_TRIED, Node, Search, fit};
 use crate::packing::Packing;
 
+/// Nodes extended between two probes, and candidates of each model that a probe tries to pack.
+const PROBE_EVERY: u64 = 200;
+const MAX_PROBED: usize = 20;
+
 impl Search<'_> {
     pub(super) fn run(&mut self, goal: Goal) {
         let root = self.whole(Vec::new());
         self.push(root);
+        self.run_on(goal);
+    }
+
+    /// Goes on with what is open.
+    pub(super) fn run_on(&mut self, goal: Goal) {
+        let mut n_extended = 0u64;
         while let Some(mut node) = self.heap.pop() {
             if node.bound <= self.cut_off() {
                 self.heap.push(node);
@@ -29,10 +39,34 @@ impl Search<'_> {
             }
             if node.choice.len() < self.order.len() {
                 self.extend(&node);
+                n_extended += 1;
+                if n_extended.is_multiple_of(PROBE_EVERY) {
+                    self.probe(node);
+                }
             } else {
                 self.decide(node);
             }
         }
+    }
+
+    /// Solves the setup with the highest bound below a node: its prices lower the bounds of all that are like it, which the best-first
+    /// order alone would reach only after all others.
+    fn probe(&mut self, node: Node) {
+        let mut node = node;
+        while node.choice.len() < self.order.len() {
+            let mut children = self.children(&node);
+            children.sort_by(|a, b| b.cmp(a));
+            let fitting = children.into_iter().take(MAX_PROBED).find(|child| {
+                let (packing, steps) = fit::pack_prefix(self.problem, &self.order, &child.choice);
+                self.work_left = self.work_left.saturating_sub(steps);
+                matches!(packing, Packing::Placed(_))
+            });
+            match fitting.filter(|child| child.bound > self.cut_off()) {
+                Some(child) => node = child,
+                None => return,
+            }
+        }
+        self.decide(node);
     }
 
     /// Looks for a first routing: model by model the candidate with the highest bound that still fits, a few times over as

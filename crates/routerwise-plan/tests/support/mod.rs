@@ -7,6 +7,8 @@
     reason = "each test and benchmark uses its own part; the numbers here are ours"
 )]
 
+pub(crate) mod fleet;
+
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use routerwise_types::catalogue::{Engine, Model};
