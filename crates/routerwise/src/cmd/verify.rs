@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use routerwise_plan::check::check;
+use routerwise_plan::check::{Violation, check};
 use routerwise_types::answer::{ANSWER_SCHEMA, Verification};
 
 use crate::cli::Format;
@@ -26,11 +26,12 @@ Examples:
   routerwise verify scenarios/demo/plan.json
   routerwise verify busy.json --scenario scenarios/demo
 
-Exit code 1 says that something in the plan is not so.";
+Exit code 1 says that something in the plan is not so, or that its bound would take more work to verify than is allowed.";
 
 pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
     let (scenario, plan) = args.plan.load()?;
-    let found: Vec<String> = check(&scenario, &plan).iter().map(ToString::to_string).collect();
+    let violations = check(&scenario, &plan);
+    let found: Vec<String> = violations.iter().map(ToString::to_string).collect();
     match args.format {
         Format::Json => {
             let answer = Verification {
@@ -47,11 +48,43 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
             plan.certificate.upper_bound
         )?,
         Format::Table => {
-            writeln!(out, "plan {} does not hold:", plan.id.short())?;
+            writeln!(out, "plan {} {}:", plan.id.short(), verdict(&violations))?;
             for violation in &found {
                 writeln!(out, "  - {violation}")?;
             }
         }
     }
     Ok(if found.is_empty() { Answer::Yes } else { Answer::No })
+}
+
+/// A bound that would take too long to verify is not a wrong one.
+fn verdict(violations: &[Violation]) -> &'static str {
+    if violations
+        .iter()
+        .all(|violation| matches!(violation, Violation::Unverified { .. }))
+    {
+        "does what it says, but its bound is too much work to verify"
+    } else {
+        "does not hold"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_that_is_too_much_work_is_not_called_wrong() {
+        let open = Violation::Unverified {
+            work: 1,
+            setup: "`small` off".to_owned(),
+        };
+        let wrong = Violation::Uncovered {
+            setup: "`small` off".to_owned(),
+            proven: 1.0,
+            upper_bound: 0.5,
+        };
+        assert!(verdict(std::slice::from_ref(&open)).contains("too much work"));
+        assert_eq!(verdict(&[open, wrong]), "does not hold");
+    }
 }
