@@ -39,6 +39,8 @@ const SEARCH_PART: f64 = 0.8;
 /// Dives for a first routing, and candidates tried for each model in one.
 const MAX_DIVES: u64 = 12;
 const MAX_TRIED: usize = 200;
+/// Setups that the tree decides in a fraction of a second.
+const FEW_SETUPS: f64 = 1e9;
 /// Price points that the tree starts with.
 const MAX_KEPT: usize = 8;
 const NARROWEST: f64 = 1e-7;
@@ -103,7 +105,9 @@ pub(crate) fn search(problem: &Problem, goal: Goal, effort: Effort) -> Found {
     search.dive();
     if goal == Goal::Best {
         search.climb();
-        search.improve();
+        if !search.is_few() {
+            search.improve();
+        }
         search.climb();
     }
     search.retire();
@@ -207,8 +211,13 @@ impl<'a> Search<'a> {
 
     /// Rounds the relaxation over all setups.
     fn round_all(&mut self) {
+        let max_given_up = if self.is_few() {
+            round::MAX_GIVEN_UP_FEW
+        } else {
+            round::MAX_GIVEN_UP
+        };
         let start = self.duals.first().cloned();
-        self.round(Region::all(self.problem), start.as_ref(), round::MAX_GIVEN_UP);
+        self.round(Region::all(self.problem), start.as_ref(), max_given_up);
     }
 
     /// Adds a price vector to the pool, each unused model at its least refusing price: the same for this setup, better for others.
@@ -236,6 +245,11 @@ impl<'a> Search<'a> {
         let retired = points.split_off(points.len().min(MAX_KEPT));
         self.retired.extend(retired.into_iter().map(|(point, _)| point));
         (self.pool, self.duals) = points.into_iter().unzip();
+    }
+
+    /// Whether the tree decides all setups sooner than rounding finds a better one.
+    fn is_few(&self) -> bool {
+        self.problem.setups_in_space() <= FEW_SETUPS
     }
 
     /// Whether the budget is used up.

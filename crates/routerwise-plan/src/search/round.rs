@@ -21,6 +21,8 @@ const WHOLE: f64 = 0.02;
 /// Choices taken back in the rounding of all setups, and in that of a neighbourhood.
 pub(super) const MAX_GIVEN_UP: u32 = 150;
 const MAX_GIVEN_UP_NEAR: u32 = 12;
+/// And where the tree decides soon anyway.
+pub(super) const MAX_GIVEN_UP_FEW: u32 = 3;
 /// Models that are freed together, and neighbourhoods in a row without a better setup after which the search leaves off, for each model.
 const MAX_FREED: usize = 4;
 const MAX_IDLE: usize = 6;

@@ -72,7 +72,7 @@ impl Search<'_> {
     /// Looks for a first routing: model by model the candidate with the highest bound that still fits, a few times over as
     /// prices are learnt.
     pub(super) fn dive(&mut self) {
-        if self.best.is_some() {
+        if self.best.is_some() || self.is_spent() {
             return;
         }
         for _ in 0..u64::from(self.problem.max_solves).min(MAX_DIVES) {
@@ -84,6 +84,9 @@ impl Search<'_> {
                 split: None,
             };
             while node.choice.len() < self.order.len() {
+                if self.is_spent() {
+                    return;
+                }
                 let mut children = self.children(&node);
                 children.sort_by(|a, b| b.cmp(a));
                 let fitting = children.into_iter().take(MAX_TRIED).find(|child| {
