@@ -32,17 +32,17 @@ const CASES: [Case; 4] = [
     Case {
         name: "10-models-64-gpus",
         fleet: || Fleet::of_a100s(10, 8, 36_000),
-        gap: Some(0.01),
+        gap: Some(0.005),
     },
     Case {
         name: "20-models-512-gpus",
         fleet: || Fleet::mixed(20, 512, 100_000),
-        gap: None,
+        gap: Some(0.01),
     },
     Case {
         name: "30-models-1024-gpus",
         fleet: || Fleet::mixed(30, 1024, 100_000),
-        gap: None,
+        gap: Some(0.005),
     },
 ];
 

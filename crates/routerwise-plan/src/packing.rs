@@ -4,13 +4,15 @@
 //! exhausted search is a proof that nothing fits. First-fit decreasing, as in the paper, rejects setups that fit. Several orders of
 //! placing without looking back ([`greedy`]) come first: they find most placements, also on a thousand GPUs.
 
+mod columns;
 mod greedy;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use routerwise_types::cluster::{Cluster, Interconnect};
 use routerwise_types::setup::Placement;
+use rustc_hash::FxHashSet;
 
 /// The replicas of one model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +70,114 @@ pub fn pack(cluster: &Cluster, units_per_gpu: u32, demands: &[Demand], n_models:
     pack_counting(cluster, units_per_gpu, demands, n_models, max_steps).0
 }
 
+/// As many of the replicas as find room, and then of the `extras`, in their order. No proof that more would not.
+pub(crate) fn pack_most(
+    cluster: &Cluster,
+    units_per_gpu: u32,
+    demands: &[Demand],
+    extras: &[Demand],
+    n_models: usize,
+) -> Placement {
+    let mut left = whole(cluster, units_per_gpu);
+    let mut placement = vec![Vec::new(); n_models];
+    let mut demands = demands.to_vec();
+    for (at, gpus) in columns::place_whole_nodes(cluster, units_per_gpu, &mut demands, &mut left) {
+        placement[demands[at].model_ix].push(gpus);
+    }
+    let (replicas, extras) = (each(&demands), each(extras));
+    let mut known = Groups::default();
+    let groups = known.of(cluster, &replicas);
+    let unplaced = |chosen: &Vec<Vec<usize>>| -> u64 {
+        let left_out = replicas.iter().zip(chosen).filter(|(_, gpus)| gpus.is_empty());
+        let size = |demand: &Demand| demand.tensor_parallel as u64 * u64::from(demand.shard_units);
+        left_out.map(|(demand, _)| size(demand)).sum()
+    };
+    let ways = greedy::placements(cluster, units_per_gpu, &replicas, &groups, &left, greedy::Unfit::Skip);
+    let mut best: Option<(u64, Vec<Vec<usize>>)> = None;
+    for chosen in ways {
+        let missing = unplaced(&chosen);
+        if best.as_ref().is_none_or(|(least, _)| missing < *least) {
+            best = Some((missing, chosen));
+        }
+        if missing == 0 {
+            break;
+        }
+    }
+    let chosen = best.map(|(_, chosen)| chosen).unwrap_or_default();
+    for (demand, gpus) in replicas.iter().zip(chosen).filter(|(_, gpus)| !gpus.is_empty()) {
+        for gpu in &gpus {
+            left[*gpu].units -= demand.shard_units;
+            left[*gpu].memory -= demand.shard_memory;
+        }
+        placement[demand.model_ix].push(gpus);
+    }
+    let groups = known.of(cluster, &extras);
+    let more = greedy::one_by_one(cluster, units_per_gpu, &extras, &groups, left);
+    for (demand, gpus) in extras.iter().zip(more).filter(|(_, gpus)| !gpus.is_empty()) {
+        placement[demand.model_ix].push(gpus);
+    }
+    placement.iter_mut().for_each(|replicas| replicas.sort());
+    placement
+}
+
+/// What [`pack_most`] places, where that is everything.
+fn place_all(cluster: &Cluster, units_per_gpu: u32, demands: &[Demand], n_models: usize) -> Option<Placement> {
+    if !columns::has_many_nodes(cluster) {
+        return None;
+    }
+    let placement = pack_most(cluster, units_per_gpu, demands, &[], n_models);
+    let placed: usize = placement.iter().map(Vec::len).sum();
+    let wanted: usize = demands.iter().map(|demand| demand.n_replicas).sum();
+    (placed == wanted).then_some(placement)
+}
+
+/// Every replica by itself.
+fn each(demands: &[Demand]) -> Vec<Demand> {
+    let replicas = demands
+        .iter()
+        .flat_map(|demand| std::iter::repeat_n(*demand, demand.n_replicas));
+    replicas.collect()
+}
+
+/// The linked groups of GPUs that replicas may lie in, found once for each kind.
+#[derive(Default)]
+struct Groups {
+    known: BTreeMap<(usize, usize), Rc<Vec<Vec<usize>>>>,
+}
+
+impl Groups {
+    fn of(&mut self, cluster: &Cluster, replicas: &[Demand]) -> Vec<Rc<Vec<Vec<usize>>>> {
+        let mut find = |d: &Demand| {
+            let groups = self.known.entry((d.gpu_type_ix, d.tensor_parallel));
+            Rc::clone(groups.or_insert_with(|| Rc::new(cluster.linked_groups(d.gpu_type_ix, d.tensor_parallel))))
+        };
+        replicas.iter().map(&mut find).collect()
+    }
+}
+
+/// What the replicas from each on take in all: units and memory of each GPU type.
+fn needed(n_types: usize, replicas: &[Demand]) -> Vec<Vec<(u64, u64)>> {
+    let mut needed = vec![vec![(0, 0); n_types]];
+    for replica in replicas.iter().rev() {
+        let mut sum = needed[needed.len() - 1].clone();
+        let n_shards = replica.tensor_parallel as u64;
+        sum[replica.gpu_type_ix].0 += n_shards * u64::from(replica.shard_units);
+        sum[replica.gpu_type_ix].1 += n_shards * replica.shard_memory;
+        needed.push(sum);
+    }
+    needed.reverse();
+    needed
+}
+
+/// All GPUs, empty.
+fn whole(cluster: &Cluster, units_per_gpu: u32) -> Vec<Left> {
+    let empty = cluster.gpus().map(|gpu| Left {
+        units: units_per_gpu,
+        memory: cluster.gpu_types[gpu.gpu_type_ix].usable_memory.0,
+    });
+    empty.collect()
+}
+
 /// [`pack`], and how many states it visited.
 pub(crate) fn pack_counting(
     cluster: &Cluster,
@@ -76,35 +186,20 @@ pub(crate) fn pack_counting(
     n_models: usize,
     max_steps: u32,
 ) -> (Packing, u32) {
-    let mut replicas: Vec<Demand> = demands
-        .iter()
-        .flat_map(|demand| std::iter::repeat_n(*demand, demand.n_replicas))
-        .collect();
+    let mut replicas = each(demands);
     replicas.sort_by_key(|d| std::cmp::Reverse((d.tensor_parallel, d.shard_units, d.shard_memory, d.model_ix)));
-    let mut known: BTreeMap<(usize, usize), Rc<Vec<Vec<usize>>>> = BTreeMap::new();
     let mut search = Search {
         cluster,
-        left: cluster
-            .gpus()
-            .map(|gpu| Left {
-                units: units_per_gpu,
-                memory: cluster.gpu_types[gpu.gpu_type_ix].usable_memory.0,
-            })
-            .collect(),
-        groups: replicas
-            .iter()
-            .map(|d| {
-                let groups = known.entry((d.gpu_type_ix, d.tensor_parallel));
-                let groups = groups.or_insert_with(|| Rc::new(cluster.linked_groups(d.gpu_type_ix, d.tensor_parallel)));
-                Rc::clone(groups)
-            })
-            .collect(),
+        left: whole(cluster, units_per_gpu),
+        groups: Groups::default().of(cluster, &replicas),
         pairs: cluster
             .nodes
             .iter()
             .any(|node| node.interconnect == Interconnect::NvlinkPairs),
         chosen: Vec::with_capacity(replicas.len()),
-        seen: HashSet::new(),
+        seen: FxHashSet::default(),
+        types: cluster.gpus().map(|gpu| gpu.gpu_type_ix).collect(),
+        needed: needed(cluster.gpu_types.len(), &replicas),
         steps: max_steps,
         replicas,
     };
@@ -113,6 +208,8 @@ pub(crate) fn pack_counting(
     } else if let Some(chosen) = greedy::place(cluster, units_per_gpu, &search.replicas, &search.groups, &search.left) {
         search.chosen = chosen;
         Found::Yes
+    } else if let Some(placement) = place_all(cluster, units_per_gpu, demands, n_models) {
+        return (Packing::Placed(placement), 0);
     } else {
         search.place(0)
     };
@@ -153,7 +250,11 @@ struct Search<'a> {
     left: Vec<Left>,
     pairs: bool,
     chosen: Vec<Vec<usize>>,
-    seen: HashSet<(usize, Vec<Left>)>,
+    seen: FxHashSet<(usize, Vec<Left>)>,
+    /// GPU type of each GPU.
+    types: Vec<usize>,
+    /// `needed[d]`: units and memory of each GPU type that replicas `d..` take in all.
+    needed: Vec<Vec<(u64, u64)>>,
     steps: u32,
 }
 
@@ -275,23 +376,15 @@ impl Search<'_> {
 
     /// Whether what is left could hold the remaining replicas if shards could be cut up.
     fn enough_in_total(&self, depth: usize) -> bool {
-        (0..self.cluster.gpu_types.len()).all(|gpu_type_ix| {
-            let (mut units, mut memory) = (0u64, 0u64);
-            for replica in self.replicas[depth..]
-                .iter()
-                .filter(|replica| replica.gpu_type_ix == gpu_type_ix)
-            {
-                units += u64::from(replica.shard_units) * replica.tensor_parallel as u64;
-                memory += replica.shard_memory * replica.tensor_parallel as u64;
-            }
-            for (gpu, left) in self.cluster.gpus().zip(&self.left) {
-                if gpu.gpu_type_ix == gpu_type_ix {
-                    units = units.saturating_sub(u64::from(left.units));
-                    memory = memory.saturating_sub(left.memory);
-                }
-            }
-            units == 0 && memory == 0
-        })
+        let mut left = vec![(0u64, 0u64); self.cluster.gpu_types.len()];
+        for (gpu_type_ix, gpu) in self.types.iter().zip(&self.left) {
+            left[*gpu_type_ix].0 += u64::from(gpu.units);
+            left[*gpu_type_ix].1 += gpu.memory;
+        }
+        let needed = self.needed[depth].iter();
+        needed
+            .zip(left)
+            .all(|(needed, left)| needed.0 <= left.0 && needed.1 <= left.1)
     }
 
     /// The state up to exchanging equal GPUs (or bridged pairs) within a node and equal nodes.

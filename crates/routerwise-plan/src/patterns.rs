@@ -132,32 +132,82 @@ pub(crate) fn broken_row(wanted: &[Wanted], whole: Whole, n_gpus: usize, least: 
 
 /// Duals of cutting stock: no pattern of them is worth more than 1.
 fn values(wanted: &[Wanted], whole: Whole) -> Result<Vec<f64>, Stalled> {
-    let n = wanted.len();
-    let mut master = Master::new(wanted.iter().map(|w| w.count).collect());
-    let mut basis = Vec::with_capacity(n);
-    for (row, w) in wanted.iter().enumerate() {
-        let by_units = u64::from(whole.units / w.units.max(1));
-        let fitting = by_units
-            .min(whole.memory.checked_div(w.memory).unwrap_or(u64::MAX))
-            .max(1);
-        basis.push(master.add(-1.0, [(row, fitting as f64)]));
-        master.add(0.0, [(row, -1.0)]);
-    }
-    master.start(basis)?;
-    for _ in 0..MAX_PATTERNS {
-        master.optimise()?;
-        let values: Vec<f64> = master.duals().iter().map(|dual| (-dual).max(0.0)).collect();
-        let (worth, counts) = best_pattern(wanted, &values, whole);
-        if worth <= 1.0 + 1e-9 {
-            return Ok(values);
-        }
-        let entries = counts.iter().enumerate().filter(|(_, count)| **count > 0);
-        master.add(-1.0, entries.map(|(row, count)| (row, f64::from(*count))));
-    }
+    let stock = Stock::solve(wanted, whole)?;
     // Out of patterns: scaled down they are valid, if weak.
-    let values: Vec<f64> = master.duals().iter().map(|dual| (-dual).max(0.0)).collect();
-    let (worth, _) = best_pattern(wanted, &values, whole);
-    Ok(values.into_iter().map(|value| value / worth.max(1.0)).collect())
+    let scale = stock.worth.max(1.0);
+    let scale = if scale <= 1.0 + 1e-9 { 1.0 } else { scale };
+    Ok(stock.values.into_iter().map(|value| value / scale).collect())
+}
+
+/// Patterns that together hold all that is wanted on as few as possible: how many of each size, and how often; those used most first.
+pub(crate) fn cut(wanted: &[Wanted], whole: Whole) -> Option<Vec<(Vec<u32>, f64)>> {
+    let fitting = |w: &Wanted| w.count > 1e-9 && w.units <= whole.units && w.memory <= whole.memory;
+    let of: Vec<usize> = (0..wanted.len()).filter(|at| fitting(&wanted[*at])).collect();
+    if of.is_empty() || of.len() > MAX_SIZES {
+        return None;
+    }
+    let some: Vec<Wanted> = of.iter().map(|at| wanted[*at]).collect();
+    let stock = Stock::solve(&some, whole).ok()?;
+    let spread = |(counts, times): (Vec<u32>, f64)| {
+        let mut all = vec![0; wanted.len()];
+        of.iter().zip(counts).for_each(|(at, count)| all[*at] = count);
+        (all, times)
+    };
+    let mut cuts: Vec<(Vec<u32>, f64)> = stock.patterns.into_iter().map(spread).collect();
+    // Stable: among equals the order in which they were found.
+    cuts.sort_by(|a, b| b.1.total_cmp(&a.1));
+    Some(cuts)
+}
+
+/// Cutting stock, solved in fractions of patterns.
+struct Stock {
+    /// What one more of each size would take, in GPUs.
+    values: Vec<f64>,
+    /// Worth of the best pattern at these values: 1 where it was solved to the end.
+    worth: f64,
+    /// Patterns and how often each is used.
+    patterns: Vec<(Vec<u32>, f64)>,
+}
+
+impl Stock {
+    fn solve(wanted: &[Wanted], whole: Whole) -> Result<Self, Stalled> {
+        let n = wanted.len();
+        let mut master = Master::new(wanted.iter().map(|w| w.count).collect());
+        let mut basis = Vec::with_capacity(n);
+        let mut columns: Vec<Option<Vec<u32>>> = Vec::new();
+        for (row, w) in wanted.iter().enumerate() {
+            let by_units = u64::from(whole.units / w.units.max(1));
+            let by_memory = whole.memory.checked_div(w.memory).unwrap_or(u64::MAX);
+            let fitting = by_units.min(by_memory).max(1);
+            basis.push(master.add(-1.0, [(row, fitting as f64)]));
+            let mut counts = vec![0; n];
+            counts[row] = u32::try_from(fitting).unwrap_or(u32::MAX);
+            columns.push(Some(counts));
+            master.add(0.0, [(row, -1.0)]);
+            columns.push(None);
+        }
+        master.start(basis)?;
+        let mut found = (Vec::new(), f64::INFINITY);
+        for _ in 0..MAX_PATTERNS {
+            master.optimise()?;
+            let values: Vec<f64> = master.duals().iter().map(|dual| (-dual).max(0.0)).collect();
+            let (worth, counts) = best_pattern(wanted, &values, whole);
+            found = (values, worth);
+            if worth <= 1.0 + 1e-9 {
+                break;
+            }
+            let entries = counts.iter().enumerate().filter(|(_, count)| **count > 0);
+            master.add(-1.0, entries.map(|(row, count)| (row, f64::from(*count))));
+            columns.push(Some(counts));
+        }
+        let used = master.solution().filter(|(_, times)| *times > 1e-9);
+        let patterns = used.filter_map(|(column, times)| Some((columns[column].clone()?, times)));
+        Ok(Self {
+            patterns: patterns.collect(),
+            values: found.0,
+            worth: found.1,
+        })
+    }
 }
 
 /// The pattern worth most, and how many of each size it holds.

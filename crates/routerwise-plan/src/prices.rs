@@ -26,7 +26,7 @@ use crate::flow::{Flow, Interval};
 use kernel::{Evaluation, ScoreTable};
 use master::{Master, Stalled};
 use offers::best_offer;
-pub(crate) use offers::values;
+pub(crate) use offers::{costs, values};
 
 /// What all prompts do at one price vector.
 #[derive(Clone, Debug)]
@@ -54,7 +54,9 @@ pub(crate) struct Offering<'a> {
     pub(crate) takes: &'a [(u32, f64)],
     /// Share units relative to all of the cluster's, for the floor.
     pub(crate) units: f64,
-    /// Replicas, where the offering before it in the list is the same with one fewer; otherwise 1.
+    /// Which profile it is of: offerings of one profile differ in replicas only.
+    pub(crate) profile_ix: Option<usize>,
+    /// Replicas; 1 where the profile is not told.
     pub(crate) n_replicas: u32,
 }
 

@@ -1,5 +1,7 @@
 //! The planning problem in dense form: candidates per model, constraint rows, resources.
 
+use std::sync::Arc;
+
 use routerwise_types::catalogue::Model;
 use routerwise_types::cluster::Cluster;
 use routerwise_types::profile::Profile;
@@ -12,12 +14,13 @@ use crate::curve::{LatencyCurve, Reading};
 use crate::flow::Flow;
 use crate::prices::kernel::ScoreTable;
 use crate::resources::{self, Resource};
+use crate::search::region::Region;
 
 /// Everything the search reads.
 #[derive(Clone, Debug)]
 pub struct Problem {
-    /// Scores of all models on all prompts.
-    pub table: ScoreTable,
+    /// Scores of all models on all prompts; shared with what is restricted from it.
+    pub table: Arc<ScoreTable>,
     /// What each model may be run as.
     pub models: Vec<ModelOptions>,
     /// Constraints over the workload; flows are relative to their limits, so each reads `Σ_i φ_i ≤ 1`.
@@ -57,7 +60,7 @@ pub struct ModelOptions {
 }
 
 /// One way to run a model.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
     /// The configuration, or off.
     pub configuration: Option<Configuration>,
@@ -73,6 +76,14 @@ pub struct Candidate {
     pub takes: Box<[(u32, f64)]>,
     /// Index into the scenario's profiles.
     pub profile_ix: Option<usize>,
+}
+
+impl Candidate {
+    /// Number of replicas; none when off.
+    #[must_use]
+    pub fn n_replicas(&self) -> u32 {
+        self.configuration.map_or(0, |configuration| configuration.n_replicas)
+    }
 }
 
 /// Why a scenario cannot be planned.
@@ -149,7 +160,10 @@ impl Problem {
             return Err(Unplannable::NothingRuns);
         }
         let mut problem = Self {
-            table: ScoreTable::new(&scenario.scores.columns, &scenario.scores.normalised_weights()),
+            table: Arc::new(ScoreTable::new(
+                &scenario.scores.columns,
+                &scenario.scores.normalised_weights(),
+            )),
             models,
             rows,
             least_units: least_units(
@@ -187,6 +201,29 @@ impl Problem {
         }
         self.models = models;
         self.resources.push(resource);
+    }
+
+    /// The same problem with only the candidates that a region allows, in their order.
+    pub(crate) fn restricted(&self, region: &Region) -> Self {
+        let models = self
+            .models
+            .iter()
+            .zip(&region.allowed)
+            .map(|(model, allowed)| ModelOptions {
+                name: model.name.clone(),
+                candidates: allowed
+                    .iter()
+                    .map(|c| model.candidates[usize::from(*c)].clone())
+                    .collect(),
+            });
+        Self {
+            table: Arc::clone(&self.table),
+            models: models.collect(),
+            rows: self.rows.clone(),
+            cluster: self.cluster.clone(),
+            resources: self.resources.clone(),
+            ..*self
+        }
     }
 
     /// Units of all GPUs together.

@@ -11,6 +11,7 @@
 pub(crate) mod bound;
 mod climb;
 pub(crate) mod fit;
+mod fleet;
 mod gamma;
 pub(crate) mod region;
 mod round;
@@ -41,8 +42,12 @@ const MAX_DIVES: u64 = 12;
 const MAX_TRIED: usize = 200;
 /// Setups that the tree decides in a fraction of a second.
 const FEW_SETUPS: f64 = 1e9;
+/// Candidates of all models together beyond which the tree is left out.
+const LARGE: usize = 4_000;
 /// Price points that the tree starts with.
 const MAX_KEPT: usize = 8;
+/// Halves of a setup's fractions that are solved before the tree begins.
+const MAX_SPLITS: u32 = 12;
 const NARROWEST: f64 = 1e-7;
 
 /// What a search found.
@@ -78,6 +83,14 @@ pub(crate) struct Counts {
     pub(crate) solved: u64,
 }
 
+impl Counts {
+    fn add(&mut self, other: Self) {
+        self.bounded += other.bounded;
+        self.packed += other.packed;
+        self.solved += other.solved;
+    }
+}
+
 /// When a search may stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Goal {
@@ -104,13 +117,16 @@ pub(crate) fn search(problem: &Problem, goal: Goal, effort: Effort) -> Found {
     search.round_all();
     search.dive();
     if goal == Goal::Best {
-        search.climb();
-        if !search.is_few() {
+        if search.is_few() {
+            search.climb();
+        } else {
             search.improve();
         }
-        search.climb();
     }
     search.retire();
+    if search.is_large() {
+        search.work_left = 0;
+    }
     search.run(goal);
     search.pack_again(goal);
     search.finish()
@@ -162,6 +178,8 @@ struct Search<'a> {
     /// Fractions that the relaxation would like; empty where it has no routing.
     wish: Vec<f64>,
     best: Option<Incumbent>,
+    /// A quality that is known to be reached elsewhere: only better is of use.
+    reached: Option<f64>,
     /// Highest bound of what was set aside without a proof.
     set_aside: f64,
     counts: Counts,
@@ -187,6 +205,7 @@ impl<'a> Search<'a> {
             routes: Routes::default(),
             wish: Vec::new(),
             best: None,
+            reached: None,
             set_aside: f64::NEG_INFINITY,
             counts: Counts::default(),
             fits: Fits::default(),
@@ -198,9 +217,8 @@ impl<'a> Search<'a> {
 
     /// No feasible routing is worth less than 0, so a bound below that is proof that there is none.
     fn cut_off(&self) -> f64 {
-        self.best
-            .as_ref()
-            .map_or(-1e-9, |best| best.quality + SEARCH_PART * self.problem.tolerance)
+        let found = self.best.as_ref().map(|best| best.quality).or(self.reached);
+        found.map_or(-1e-9, |quality| quality + SEARCH_PART * self.problem.tolerance)
     }
 
     fn price_relaxation(&mut self) {
@@ -217,7 +235,12 @@ impl<'a> Search<'a> {
             round::MAX_GIVEN_UP
         };
         let start = self.duals.first().cloned();
-        self.round(Region::all(self.problem), start.as_ref(), max_given_up);
+        for room_reward in round::ROOM {
+            self.round(Region::all(self.problem), start.as_ref(), room_reward, max_given_up);
+            if self.best.is_some() || self.is_few() {
+                return;
+            }
+        }
     }
 
     /// Adds a price vector to the pool, each unused model at its least refusing price: the same for this setup, better for others.
@@ -250,6 +273,12 @@ impl<'a> Search<'a> {
     /// Whether the tree decides all setups sooner than rounding finds a better one.
     fn is_few(&self) -> bool {
         self.problem.setups_in_space() <= FEW_SETUPS
+    }
+
+    /// Whether there are too many candidates for the tree to decide anything in the time there is.
+    fn is_large(&self) -> bool {
+        let candidates = self.problem.models.iter().map(|model| model.candidates.len());
+        candidates.sum::<usize>() > LARGE
     }
 
     /// Whether the budget is used up.
@@ -306,6 +335,22 @@ impl<'a> Search<'a> {
         node.seen = self.pool.len() - 1;
         self.tighten(&mut node);
         self.conclude(node, &candidates, solved);
+    }
+
+    /// [`Self::decide`] before the tree has begun: what splitting leaves open is looked at here and then left to the tree, which comes
+    /// upon the setup again.
+    fn decide_now(&mut self, node: Node) {
+        self.decide(node);
+        for _ in 0..MAX_SPLITS {
+            let Some(half) = self.heap.pop().filter(|half| half.bound > self.cut_off()) else {
+                break;
+            };
+            if self.is_spent() {
+                break;
+            }
+            self.decide(half);
+        }
+        self.heap.clear();
     }
 
     /// Takes what a solved setup says: a better routing, a closed bound, or two halves to look at.
@@ -460,6 +505,17 @@ pub(crate) fn solve_candidates(
     start: Option<&Dual>,
     until: Until,
 ) -> Solved {
+    let inner = inner(problem, candidates, ranges, tightening);
+    solve(&problem.table, routes, &inner, start, until)
+}
+
+/// One setup's inner problem.
+pub(crate) fn inner<'a>(
+    problem: &'a Problem,
+    candidates: &[usize],
+    ranges: &[Interval],
+    tightening: Tightening,
+) -> Inner<'a> {
     let offerings = problem
         .models
         .iter()
@@ -471,11 +527,12 @@ pub(crate) fn solve_candidates(
                 range: *range,
                 takes: &[],
                 units: 0.0,
+                profile_ix: None,
                 n_replicas: 1,
             }]
         })
         .collect();
-    let inner = Inner {
+    Inner {
         offerings,
         n_rows: problem.rows.len(),
         limit: tightening.limit,
@@ -483,6 +540,5 @@ pub(crate) fn solve_candidates(
         n_resources: 0,
         room_reward: 0.0,
         least_units: None,
-    };
-    solve(&problem.table, routes, &inner, start, until)
+    }
 }

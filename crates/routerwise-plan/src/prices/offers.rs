@@ -15,14 +15,17 @@ impl Offering<'_> {
     }
 }
 
-/// The floor pays for what is used, the resource rows charge for it.
-fn cost(offering: &Offering<'_>, dual: &Dual) -> f64 {
-    offering.cost(&dual.resource_prices) - dual.floor_price * offering.units
+/// What one replica of a run costs: the floor pays for what is used, the resource rows charge for it, both by the replica.
+fn cost_of_one(run: &[Offering<'_>], dual: &Dual) -> f64 {
+    let first = &run[0];
+    (first.cost(&dual.resource_prices) - dual.floor_price * first.units) / f64::from(first.n_replicas)
 }
 
 /// Splits a list into runs of one configuration with 1, 2, … replicas.
-pub(super) fn runs<'a, 'b>(offerings: &'b [Offering<'a>]) -> impl Iterator<Item = &'b [Offering<'a>]> {
-    offerings.chunk_by(|before, after| after.n_replicas == before.n_replicas.wrapping_add(1))
+pub(crate) fn runs<'a, 'b>(offerings: &'b [Offering<'a>]) -> impl Iterator<Item = &'b [Offering<'a>]> {
+    offerings.chunk_by(|before, after| {
+        after.n_replicas == before.n_replicas + 1 && after.profile_ix.is_some() && after.profile_ix == before.profile_ix
+    })
 }
 
 /// How many of a run's offerings are multiples of its first, whose best fraction is given.
@@ -47,8 +50,9 @@ pub(crate) fn best_offer(offerings: &[Offering<'_>], price: f64, dual: &Dual) ->
     let mut best = (f64::NEG_INFINITY, 0, 0.0);
     let mut first = 0;
     for run in runs(offerings) {
+        let unit = cost_of_one(run, dual);
         let mut keep = |at: usize, offer: Offer| {
-            let value = offer.value - cost(&run[at], dual);
+            let value = offer.value - unit * f64::from(run[at].n_replicas);
             if value > best.0 {
                 best = (value, first + at, offer.fraction);
             }
@@ -64,7 +68,7 @@ pub(crate) fn best_offer(offerings: &[Offering<'_>], price: f64, dual: &Dual) ->
             let last = look(&run[run.len() - 1], price, dual);
             highest = keep(run.len() - 1, last).max(highest);
             for (at, offering) in run.iter().enumerate().take(run.len() - 1).skip(linear) {
-                if last.value - cost(offering, dual) > highest {
+                if last.value - unit * f64::from(offering.n_replicas) > highest {
                     highest = keep(at, look(offering, price, dual));
                 }
             }
@@ -72,6 +76,16 @@ pub(crate) fn best_offer(offerings: &[Offering<'_>], price: f64, dual: &Dual) ->
         first += run.len();
     }
     best
+}
+
+/// What every offering costs at prices of the rows.
+pub(crate) fn costs(offerings: &[Offering<'_>], resource_prices: &[f64]) -> Vec<f64> {
+    let mut costs = Vec::with_capacity(offerings.len());
+    for run in runs(offerings) {
+        let unit = run[0].cost(resource_prices) / f64::from(run[0].n_replicas);
+        costs.extend(run.iter().map(|offering| unit * f64::from(offering.n_replicas)));
+    }
+    costs
 }
 
 /// `H` of every offering.
@@ -116,7 +130,7 @@ mod tests {
             let takes: Vec<[(u32, f64); 1]> = (1..=n).map(|r| [(0, f64::from(r))]).collect();
             let offerings: Vec<Offering<'_>> = (1..=n)
                 .zip(flows.iter().zip(&takes))
-                .map(|(n_replicas, (flow, takes))| Offering { flow, range: Interval::ALL, takes, units: 0.0, n_replicas })
+                .map(|(n_replicas, (flow, takes))| Offering { flow, range: Interval::ALL, takes, units: 0.0, profile_ix: Some(0), n_replicas })
                 .collect();
             let dual = Dual {
                 bound: 0.0, prices: vec![price], row_prices: vec![row_price], resource_prices: vec![unit_price], floor_price: 0.0,

@@ -4,7 +4,7 @@ use routerwise_types::plan::Measure;
 
 use super::gamma;
 use crate::flow::Interval;
-use crate::prices::{Dual, Offering, values};
+use crate::prices::{Dual, Offering, costs, values};
 use crate::problem::{Candidate, Problem};
 use crate::resources::Part;
 
@@ -53,8 +53,8 @@ impl PricePoint {
             .iter()
             .zip(&worth)
             .map(|(offerings, worth)| {
-                let paid = |(offering, worth): (&Offering<'_>, &f64)| worth - offering.cost(&resource_prices);
-                offerings.iter().zip(worth).map(paid).collect()
+                let costs = costs(offerings, &resource_prices);
+                worth.iter().zip(costs).map(|(worth, cost)| worth - cost).collect()
             })
             .collect();
         Self {
@@ -158,9 +158,10 @@ pub(crate) fn offering(candidate: &Candidate, all: f64) -> Offering<'_> {
         range: Interval::ALL,
         takes: &candidate.takes,
         units: f64::from(candidate.units) / all,
+        profile_ix: candidate.profile_ix,
         n_replicas: candidate
             .configuration
-            .map_or(u32::MAX, |configuration| configuration.n_replicas),
+            .map_or(1, |configuration| configuration.n_replicas),
     }
 }
 

@@ -66,7 +66,7 @@ impl Search<'_> {
             if !matches!(packing, Packing::Placed(_)) {
                 continue;
             }
-            self.decide(node);
+            self.decide_now(node);
             solved += 1;
             if self.quality() > Some(quality) {
                 return true;

@@ -86,17 +86,22 @@ fn pack_within(problem: &Problem, candidates: &[usize], max_steps: u32) -> (Pack
     pack(problem, &demands, max_steps)
 }
 
-/// A visited state costs about as much as this many price points.
-const WORK_PER_STEP: u64 = 30;
-
 /// GPUs up to which a state of the packing search is a step; one on more GPUs is as many more, and there are fewer of them.
 const GPUS_PER_STEP: u64 = 32;
 
+/// A size from which the exact search finds nothing in a bearable number of steps.
+const LARGE: u64 = 3;
+
 fn pack(problem: &Problem, demands: &[Demand], max_steps: u32) -> (Packing, u64) {
     let n_replicas: usize = demands.iter().map(|demand| demand.n_replicas).sum();
-    let size = (problem.cluster.n_gpus() as u64).div_ceil(GPUS_PER_STEP).max(1);
-    // Never too few to reach the last replica.
-    let max_steps = max_steps / u32::try_from(size).unwrap_or(u32::MAX) + u32::try_from(n_replicas).unwrap_or(u32::MAX);
+    let n_gpus = problem.cluster.n_gpus() as u64;
+    let size = n_gpus.div_ceil(GPUS_PER_STEP).max(1);
+    // Never too few to reach the last replica, where that says more than placing without looking back.
+    let max_steps = if size <= LARGE || max_steps >= LONG_PACKING_STEPS {
+        max_steps / u32::try_from(size).unwrap_or(u32::MAX) + u32::try_from(n_replicas).unwrap_or(u32::MAX)
+    } else {
+        0
+    };
     let (packing, steps) = pack_counting(
         &problem.cluster,
         problem.units_per_gpu,
@@ -106,11 +111,13 @@ fn pack(problem: &Problem, demands: &[Demand], max_steps: u32) -> (Packing, u64)
     );
     (
         packing,
-        WORK_PER_STEP * size * (u64::from(steps) + n_replicas as u64 / 4 + 1),
+        // A visited state looks at all GPUs a few times, placing one by one at each GPU for each replica in each order.
+        u64::from(steps) * (10 + 5 * n_gpus) + n_gpus * n_replicas as u64 / 3 + 1,
     )
 }
 
-fn demand(model_ix: usize, candidate: &Candidate) -> Option<Demand> {
+/// What a candidate asks of the GPUs; off asks for nothing.
+pub(crate) fn demand(model_ix: usize, candidate: &Candidate) -> Option<Demand> {
     candidate.configuration.map(|configuration| Demand {
         model_ix,
         gpu_type_ix: configuration.gpu_type_ix,

@@ -7,8 +7,8 @@
 //! is the dual of mixing each model's candidates within the rows: a linear program of a row per model and resource, grown by the
 //! candidates that pay at its prices. Whatever it returns proves a bound, so it may stop early.
 
-use crate::prices::Offering;
 use crate::prices::master::{Master, Stalled};
+use crate::prices::{Offering, costs};
 use crate::problem::Problem;
 
 /// Rounds of new candidates; a handful is usual.
@@ -55,7 +55,8 @@ fn grow(n_resources: usize, offerings: &[Vec<Offering<'_>>], worth: &[Vec<f64>])
         let prices = positive(&rents[n..]);
         let mut added = false;
         for model in 0..n {
-            let net = |at: usize| worth[model][at] - offerings[model][at].cost(&prices);
+            let costs = costs(&offerings[model], &prices);
+            let net = |at: usize| worth[model][at] - costs[at];
             let best = (0..offerings[model].len()).max_by(|a, b| net(*a).total_cmp(&net(*b)));
             if let Some(best) = best.filter(|best| net(*best) > rents[model] + NEGLIGIBLE) {
                 add(&mut master, model, best);

@@ -12,20 +12,20 @@ use crate::problem::{Candidate, Problem};
 
 /// Parts of a model's prompts above which a choice counts as made.
 const SURE: f64 = 0.99;
-/// Quality that a resource row left free is worth: enough to choose among equals.
-const ROOM: f64 = 1e-4;
+/// Quality that a resource row left free is worth: enough to choose among equals; more where what is chosen like that does not pack.
+pub(super) const ROOM: [f64; 3] = [1e-5, 1e-4, 1e-3];
 /// Evaluations of one relaxation: what takes longer has most likely no routing.
 const MAX_EVALUATIONS: u64 = 120;
 /// A mean this near to a whole number of replicas is one.
 const WHOLE: f64 = 0.02;
 /// Choices taken back in the rounding of all setups, and in that of a neighbourhood.
-pub(super) const MAX_GIVEN_UP: u32 = 150;
+pub(super) const MAX_GIVEN_UP: u32 = 30;
 const MAX_GIVEN_UP_NEAR: u32 = 12;
 /// And where the tree decides soon anyway.
 pub(super) const MAX_GIVEN_UP_FEW: u32 = 3;
 /// Models that are freed together, and neighbourhoods in a row without a better setup after which the search leaves off, for each model.
 const MAX_FREED: usize = 4;
-const MAX_IDLE: usize = 6;
+const MAX_IDLE: usize = 2;
 
 /// What tells configurations apart but for replicas: GPU type, tensor parallelism, share units. Off has none.
 type Kind = Option<(usize, u32, u32)>;
@@ -39,8 +39,8 @@ fn kind(candidate: &Candidate) -> Kind {
     ))
 }
 
-fn n_replicas(candidate: &Candidate) -> f64 {
-    candidate.configuration.map_or(0.0, |c| f64::from(c.n_replicas))
+pub(super) fn n_replicas(candidate: &Candidate) -> f64 {
+    f64::from(candidate.n_replicas())
 }
 
 /// What a model is to be narrowed to, and how sure the mixture is of it.
@@ -66,11 +66,12 @@ impl To {
 
 impl Search<'_> {
     /// Looks for a routing in a region, starting at what its relaxation says; whether it found a better one than there was.
-    pub(super) fn round(&mut self, region: Region, start: Option<&Dual>, max_given_up: u32) -> bool {
+    pub(super) fn round(&mut self, region: Region, start: Option<&Dual>, room_reward: f64, max_given_up: u32) -> bool {
         let mut region = region;
         let mut start = start.cloned();
         let mut made: Vec<(Region, Choice)> = Vec::new();
         let mut given_up = 0;
+        let mut placed = false;
         if self.is_spent() {
             return false;
         }
@@ -82,7 +83,7 @@ impl Search<'_> {
                 None
             } else {
                 let terms = Terms {
-                    room_reward: ROOM,
+                    room_reward,
                     cut_off: self.cut_off(),
                     max_evaluations: MAX_EVALUATIONS,
                     ..Terms::exact(self.problem)
@@ -104,6 +105,12 @@ impl Search<'_> {
                 }
                 continue;
             };
+            if !placed && self.kinds_are_chosen(&region) && !region.allowed.iter().all(|allowed| allowed.len() == 1) {
+                placed = true;
+                if self.fleet(&region, room_reward) {
+                    return true;
+                }
+            }
             for choice in self.choices(&region, &mixture) {
                 let before = region.clone();
                 self.narrow(&mut region, &choice);
@@ -126,23 +133,31 @@ impl Search<'_> {
     /// Frees a few models of the best setup at a time and rounds the relaxation around the others, while that finds better ones.
     pub(super) fn improve(&mut self) {
         let n = self.problem.models.len();
-        let enough = self.work_left / 2;
+        let enough = self.work_left - self.work_left / 4;
         let mut idle = 0;
         let mut sets = Sets::new(n);
+        let mut keep_replicas = false;
         while idle < MAX_IDLE * n && self.work_left > enough && !self.is_spent() {
             let Some(best) = &self.best else { return };
             if self.pool.iter().any(|point| self.least_bound(point) <= self.cut_off()) {
                 return;
             }
             let mut region = Region::all(self.problem);
+            // In turn: the others as they are, or the others with any number of replicas.
+            keep_replicas = !keep_replicas;
             let freed = sets.next();
             for (model, candidate) in best.candidates.iter().enumerate() {
                 if !freed.contains(&model) {
-                    region.allowed[model] = [u16::try_from(*candidate).unwrap_or(u16::MAX)].into();
+                    let candidates = &self.problem.models[model].candidates;
+                    let now = &candidates[*candidate];
+                    region.keep(model, |c| {
+                        let other = &candidates[usize::from(c)];
+                        kind(other) == kind(now) && (!keep_replicas || other == now)
+                    });
                 }
             }
             let start = best.dual.clone();
-            if self.round(region, Some(&start), MAX_GIVEN_UP_NEAR) {
+            if self.round(region, Some(&start), ROOM[0], MAX_GIVEN_UP_NEAR) {
                 idle = 0;
             } else {
                 idle += 1;
@@ -208,6 +223,14 @@ impl Search<'_> {
         choose(choose_replicas)
     }
 
+    fn kinds_are_chosen(&self, region: &Region) -> bool {
+        let models = self.problem.models.iter().zip(&region.allowed);
+        models.into_iter().all(|(model, allowed)| {
+            let of = |at: usize| kind(&model.candidates[usize::from(allowed[at])]);
+            (1..allowed.len()).all(|at| of(at) == of(0))
+        })
+    }
+
     /// Whether the models with one candidate left fit together.
     fn packs(&mut self, region: &Region) -> bool {
         let fixed: Vec<(usize, u16)> = self
@@ -234,7 +257,7 @@ impl Search<'_> {
             return false;
         }
         let before = self.quality();
-        self.decide(node);
+        self.decide_now(node);
         self.quality() > before
     }
 
