@@ -140,6 +140,11 @@ pub(crate) const MAX_SOLVES: Default<u32> = Default {
     why: "a bound that is not met in practice: a few solves prove a plan",
 };
 
+pub(crate) const MAX_WORK: Default<u32> = Default {
+    value: routerwise_types::workload::USUAL_WORK,
+    why: "millions of steps: some seconds, after which the plan states its gap",
+};
+
 pub(crate) const DROP_NULL_ROWS: Default<bool> = Default {
     value: false,
     why: "a prompt without a score is a gap in the data that somebody should know about",

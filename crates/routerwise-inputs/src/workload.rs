@@ -277,11 +277,13 @@ fn planning(mut table: Table<'_>) -> Option<Planning> {
     };
     let tolerance = table.or_default("tolerance", &defaults::TOLERANCE, |value| value.quantity(&TOLERANCE));
     let max_solves = table.or_default("max-solves", &defaults::MAX_SOLVES, |value| value.integer(1..=u32::MAX));
+    let max_work = table.or_default("max-work", &defaults::MAX_WORK, |value| value.integer(1..=u32::MAX));
     table.finish();
     Some(Planning {
         headroom: headroom?,
         utilisation_floor: Fraction::new(utilisation_floor?).ok()?,
         tolerance: tolerance?,
         max_solves: max_solves?,
+        max_work: max_work?,
     })
 }

@@ -8,6 +8,7 @@
 //! - `search`: best-first branch and bound over setups
 //! - `settle`, [`ties`], `assemble`: from prices to a plan that does what it says
 //! - [`explain`]: what binds, what would help; [`space`]: how many setups there are
+//! - [`watch`]: stopping a search, and hearing how far it is
 //! - [`check`]: an independent checker of a finished plan
 
 mod assemble;
@@ -24,13 +25,15 @@ pub(crate) mod search;
 mod settle;
 pub mod space;
 pub mod ties;
+pub mod watch;
 
 use routerwise_types::plan::Plan;
 use routerwise_types::scenario::Scenario;
 
 use crate::explain::NearMiss;
 use crate::problem::{Problem, Unplannable};
-use crate::search::{Effort, Goal, search};
+use crate::search::{Effort, Goal, search, search_watched};
+use crate::watch::Watch;
 
 /// What a planning run concluded.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,8 +71,16 @@ impl Outcome {
 /// # Errors
 /// [`Unplannable`] when an input is missing; that nothing meets the SLOs is an [`Outcome`].
 pub fn plan(scenario: &Scenario, parent: Option<&Plan>) -> Result<Outcome, Unplannable> {
+    plan_watched(scenario, parent, Watch::default())
+}
+
+/// [`plan`] that can be stopped, with the best it has found until then, and that says how far it is.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_watched(scenario: &Scenario, parent: Option<&Plan>, watch: Watch<'_>) -> Result<Outcome, Unplannable> {
     let problem = Problem::new(scenario)?;
-    let found = search(&problem, Goal::Best, Effort::PLAN);
+    let found = search_watched(&problem, Goal::Best, Effort::of(scenario), watch);
     let cut_short = found.cut_short;
     let Some(plan) = finish(scenario, &problem, found, parent) else {
         let undecided = cut_short || explain::is_feasible(scenario) != Some(false);
@@ -94,7 +105,12 @@ pub fn plan(scenario: &Scenario, parent: Option<&Plan>) -> Result<Outcome, Unpla
 /// Plans a problem that was built before: what a benchmark times.
 #[must_use]
 pub fn solve(scenario: &Scenario, problem: &Problem, parent: Option<&Plan>) -> Option<Plan> {
-    finish(scenario, problem, search(problem, Goal::Best, Effort::PLAN), parent)
+    finish(
+        scenario,
+        problem,
+        search(problem, Goal::Best, Effort::of(scenario)),
+        parent,
+    )
 }
 
 fn finish(scenario: &Scenario, problem: &Problem, mut found: search::Found, parent: Option<&Plan>) -> Option<Plan> {

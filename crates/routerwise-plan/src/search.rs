@@ -20,12 +20,14 @@ mod tree;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
+use routerwise_types::scenario::Scenario;
 use routerwise_types::setup::Placement;
 
 use crate::flow::Interval;
 use crate::packing::Packing;
 use crate::prices::{Dual, Ending, Inner, Offering, Routes, Solved, Until, solve};
 use crate::problem::Problem;
+use crate::watch::{Phase, Progress, Watch};
 use bound::PricePoint;
 use fit::Fits;
 use region::{Region, Terms};
@@ -105,24 +107,36 @@ pub(crate) enum Goal {
 pub(crate) struct Effort(pub(crate) u64);
 
 impl Effort {
-    /// For a plan: some seconds.
-    pub(crate) const PLAN: Self = Self(150_000_000);
+    /// For a plan: what its workload allows.
+    pub(crate) fn of(scenario: &Scenario) -> Self {
+        Self(u64::from(scenario.workload.planning.max_work) * 1_000_000)
+    }
+
     /// For each answer to what would help: some tenths of a second.
     pub(crate) const ASIDE: Self = Self(10_000_000);
 }
 
 pub(crate) fn search(problem: &Problem, goal: Goal, effort: Effort) -> Found {
-    let mut search = Search::new(problem, effort);
+    search_watched(problem, goal, effort, Watch::default())
+}
+
+/// [`search`] that can be stopped and says how far it is.
+pub(crate) fn search_watched(problem: &Problem, goal: Goal, effort: Effort, watch: Watch<'_>) -> Found {
+    let mut search = Search::new(problem, effort, watch);
+    search.begin(Phase::Relaxation);
     search.price_relaxation();
+    search.begin(Phase::Rounding);
     search.round_all();
     search.dive();
     if goal == Goal::Best {
+        search.begin(Phase::Improving);
         if search.is_few() {
             search.climb();
         } else {
             search.improve();
         }
     }
+    search.begin(Phase::Proof);
     search.retire();
     if search.is_large() {
         search.work_left = 0;
@@ -184,14 +198,17 @@ struct Search<'a> {
     set_aside: f64,
     counts: Counts,
     fits: Fits,
+    effort: Effort,
     work_left: u64,
     cut_short: bool,
+    watch: Watch<'a>,
+    phase: Phase,
     /// Whole setups that the packing search gave up on.
     undecided: Vec<Node>,
 }
 
 impl<'a> Search<'a> {
-    fn new(problem: &'a Problem, effort: Effort) -> Self {
+    fn new(problem: &'a Problem, effort: Effort, watch: Watch<'a>) -> Self {
         let mut order: Vec<usize> = (0..problem.models.len()).collect();
         let largest = |model: &usize| problem.models[*model].candidates.iter().map(|c| c.shard_memory).max();
         order.sort_by_key(|model| std::cmp::Reverse(largest(model)));
@@ -209,8 +226,11 @@ impl<'a> Search<'a> {
             set_aside: f64::NEG_INFINITY,
             counts: Counts::default(),
             fits: Fits::default(),
+            effort,
             work_left: effort.0,
             cut_short: false,
+            watch,
+            phase: Phase::Relaxation,
             undecided: Vec::new(),
         }
     }
@@ -281,9 +301,33 @@ impl<'a> Search<'a> {
         candidates.sum::<usize>() > LARGE
     }
 
-    /// Whether the budget is used up.
+    /// Whether the budget is used up or somebody wants it to stop.
     fn is_spent(&self) -> bool {
-        self.work_left == 0 || self.counts.solved >= u64::from(self.problem.max_solves)
+        self.is_out_of_work() || self.counts.solved >= u64::from(self.problem.max_solves)
+    }
+
+    fn is_out_of_work(&self) -> bool {
+        self.work_left == 0 || self.watch.is_stopped()
+    }
+
+    fn begin(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.tell();
+    }
+
+    /// Says how far it is.
+    fn tell(&self) {
+        let pooled = self.pool.iter().map(|point| point.bound(&[], 0));
+        let open = self.heap.peek().map_or(f64::INFINITY, |node| node.bound);
+        let bound = pooled
+            .fold(open, f64::min)
+            .max(self.quality().unwrap_or(f64::NEG_INFINITY));
+        self.watch.tell(&Progress {
+            phase: self.phase,
+            quality: self.quality(),
+            bound,
+            done: 1.0 - self.work_left as f64 / self.effort.0.max(1) as f64,
+        });
     }
 
     fn spend(&mut self, work: u64) {
@@ -373,6 +417,7 @@ impl<'a> Search<'a> {
                     fractions: mixture.fractions.clone(),
                     dual: solved.dual.clone(),
                 });
+                self.tell();
             }
             return self.close(&node);
         }

@@ -140,6 +140,16 @@ pub struct Planning {
     pub tolerance: f64,
     /// Most inner problems that the search may solve.
     pub max_solves: u32,
+    /// Most work that the search may be, in millions of steps of some tens of nanoseconds each.
+    #[serde(default = "usual_work")]
+    pub max_work: u32,
+}
+
+/// What a search may work by default: some seconds.
+pub const USUAL_WORK: u32 = 150;
+
+fn usual_work() -> u32 {
+    USUAL_WORK
 }
 
 /// Name of the one route of a workload that does not tell classes of traffic apart.

@@ -54,6 +54,7 @@ fn a_right_scenario_shows_all_values_in_force() {
      max-num-batched-tokens  2048              2 entries               vLLM 0.11's server on GPUs up to the A100 (8192 on H100 and larger)
      max-num-seqs            256               2 entries               vLLM 0.11's server on GPUs up to the A100 (1024 on H100 and larger)
      max-solves              10000             `planning` of the file  a bound that is not met in practice: a few solves prove a plan
+     max-work                150               `planning` of the file  millions of steps: some seconds, after which the plan states its gap
      may-be-off              true              2 entries               a model that does not pay for its memory is better left out
      name                    vllm-0.11         2 entries               the newest engine whose host overhead was fitted
      objective               maximise-quality  file                    the best answers that the latency objective allows

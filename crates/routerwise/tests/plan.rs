@@ -194,3 +194,19 @@ fn planning_without_profiles_says_how_to_make_them() {
     assert_eq!(code, 2);
     assert!(err.contains("profile --simulate"), "{err}");
 }
+
+#[test]
+fn a_stopped_search_still_writes_a_plan_or_says_that_it_has_none() {
+    let folder = tiny();
+    let (code, _, err) = routerwise(folder.path(), &["plan", "tiny", "--stop-after", "-1"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("`--stop-after` is -1, not a number of seconds"), "{err}");
+
+    let (code, _, err) = routerwise(
+        folder.path(),
+        &["plan", "tiny", "--max-work", "1", "--stop-after", "3600"],
+    );
+    assert_eq!((code, err.as_str()), (0, ""));
+    let (code, out, _) = routerwise(folder.path(), &["verify", "tiny/plan.json"]);
+    assert_eq!(code, 0, "{out}");
+}

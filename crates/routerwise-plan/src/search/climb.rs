@@ -42,7 +42,7 @@ impl Search<'_> {
         for _ in 0..MAX_ROUNDS {
             let Some(quality) = self.quality() else { return };
             let improved = self.step(1) || self.step(2);
-            if !improved || self.work_left == 0 || self.quality() <= Some(quality) {
+            if !improved || self.is_out_of_work() || self.quality() <= Some(quality) {
                 return;
             }
         }
@@ -71,7 +71,7 @@ impl Search<'_> {
             if self.quality() > Some(quality) {
                 return true;
             }
-            if solved >= MAX_SOLVED || self.work_left == 0 {
+            if solved >= MAX_SOLVED || self.is_out_of_work() {
                 return false;
             }
         }

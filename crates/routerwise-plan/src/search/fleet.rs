@@ -38,7 +38,7 @@ impl Search<'_> {
         let mut problem = self.problem.restricted(&region);
         resources::strengthen(&mut problem);
         let mut asked = problem.clone();
-        let mut inner = Search::new(&problem, Effort(self.work_left));
+        let mut inner = Search::new(&problem, Effort(self.work_left), self.watch.quiet());
         inner.routes = std::mem::take(&mut self.routes);
         inner.reached = self.quality();
         inner.place_replicas(&mut asked, room_reward);
@@ -53,6 +53,7 @@ impl Search<'_> {
         best.dual.resource_prices.truncate(self.problem.resources.len());
         self.learn(&best.dual);
         self.best = Some(best);
+        self.tell();
         true
     }
 
@@ -189,6 +190,7 @@ impl Search<'_> {
         if node.bound <= self.cut_off() || !self.can_route(candidates) {
             return;
         }
+        self.counts.packed += 1;
         node.split = Some(Box::new(Split {
             ranges: vec![Interval::ALL; candidates.len()],
             placement,

@@ -24,7 +24,7 @@ impl Search<'_> {
             }
             let found = goal == Goal::Feasible && self.best.is_some();
             let solves_spent = self.counts.solved >= u64::from(self.problem.max_solves);
-            if found || solves_spent || self.work_left == 0 || self.heap.len() > MAX_OPEN {
+            if found || solves_spent || self.is_out_of_work() || self.heap.len() > MAX_OPEN {
                 self.cut_short = !found;
                 self.heap.push(node);
                 return;
@@ -41,6 +41,7 @@ impl Search<'_> {
                 self.extend(&node);
                 n_extended += 1;
                 if n_extended.is_multiple_of(PROBE_EVERY) {
+                    self.tell();
                     self.probe(node);
                 }
             } else {

@@ -290,6 +290,7 @@ fn workload(rng: &mut ChaCha8Rng) -> Workload {
             utilisation_floor: Fraction::new(*[0.0, 0.0, 0.0, 0.5, 1.0].choose(rng).unwrap()).unwrap(),
             tolerance: 1e-6,
             max_solves: 100_000,
+            max_work: 150,
         },
     }
 }

@@ -244,6 +244,7 @@ pub(crate) fn assemble(cluster: Cluster, models: Vec<Model>, profiles: Vec<Profi
                 utilisation_floor: Fraction::new(shape.floor).unwrap(),
                 tolerance: 1e-4,
                 max_solves: 100_000,
+                max_work: 150,
             },
         },
         profiles,

@@ -116,6 +116,7 @@ pub(crate) fn workload() -> Workload {
             utilisation_floor: Fraction::ZERO,
             tolerance: 1e-4,
             max_solves: 100,
+            max_work: 150,
         },
     }
 }

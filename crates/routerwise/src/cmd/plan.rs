@@ -1,5 +1,7 @@
 //! `routerwise plan`: the best setup and the prices that route by it, with a proof.
 
+mod watched;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -40,6 +42,17 @@ pub(crate) struct Args {
         help_heading = "What if"
     )]
     headroom: Option<f64>,
+    /// Work at most this much, in millions of steps, instead of what the workload allows
+    #[arg(long, value_name = "MILLIONS", help_heading = "How long")]
+    max_work: Option<u32>,
+    /// Take the best plan found after this many seconds; like Ctrl-C. Plans that were stopped may differ from run to run
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        allow_negative_numbers = true,
+        help_heading = "How long"
+    )]
+    stop_after: Option<f64>,
     /// How to print
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -50,6 +63,9 @@ Examples:
   routerwise plan scenarios/demo                           plan, print, and write scenarios/demo/plan.json
   routerwise plan scenarios/demo --rate 20 -o busy.json    what if more arrives?
   routerwise plan scenarios/demo --format json | jq .certificate.gap
+  routerwise plan big --stop-after 10                      the best plan of ten seconds, with its gap
+
+While it searches it shows the best plan and the bound on standard error. Ctrl-C takes the best plan found so far; a second one gives up.
 
 Profiles must exist: `routerwise profile --simulate` makes them. Exit code 1 says that nothing meets the objectives, and what would.";
 
@@ -59,7 +75,7 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
     routerwise_inputs::profiles::require(&scenario, &paths.profiles)?;
     override_workload(args, &mut scenario)?;
     let parent = args.parent.as_deref().map(plan_file::read).transpose()?;
-    let outcome = routerwise_plan::plan(&scenario, parent.as_ref()).map_err(unplannable)?;
+    let outcome = watched::plan(&scenario, parent.as_ref(), args.stop_after)?;
     match (&outcome, args.format) {
         (Outcome::Infeasible(miss), Format::Table) => {
             render::near_miss(&scenario, miss, out)?;
@@ -79,9 +95,8 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
         }
         (Outcome::Undecided, _) => Err(Failure::Request {
             what: "the search ran out of work before it found a plan or a proof that there is none".into(),
-            help:
-                "make the space smaller: fewer shares (`share-step`), `max-replicas`, or models; or raise `max-solves`"
-                    .into(),
+            help: "make the space smaller: fewer shares (`share-step`), `max-replicas`, or models; or raise `max-work`"
+                .into(),
         }),
         (Outcome::Optimal(plan) | Outcome::Feasible { plan, .. }, format) => {
             let file = args.out.clone().unwrap_or_else(|| default_file(&paths.workload));
@@ -138,6 +153,9 @@ fn override_workload(args: &Args, scenario: &mut Scenario) -> Result<(), Failure
             });
         }
         workload.planning.headroom = headroom / 100.0;
+    }
+    if let Some(max_work) = args.max_work {
+        workload.planning.max_work = max_work;
     }
     scenario.fingerprints.workload = Fingerprint::of(&scenario.workload);
     Ok(())
