@@ -1,5 +1,6 @@
 //! JSON Schemas of the files that programs write.
 
+use routerwise_types::answer::difference::Difference;
 use routerwise_types::answer::{Explanation, NoPlan, Simulation, Verification};
 use routerwise_types::plan::Plan;
 use routerwise_types::profile::ProfileSet;
@@ -20,6 +21,8 @@ pub enum Document {
     NoPlan,
     /// What `routerwise explain --format json` prints.
     Explain,
+    /// What `routerwise diff --format json` prints.
+    Diff,
     /// What `routerwise verify --format json` prints.
     Verify,
     /// What `routerwise simulate --format json` prints.
@@ -28,12 +31,13 @@ pub enum Document {
 
 impl Document {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Plan,
         Self::Profile,
         Self::Check,
         Self::NoPlan,
         Self::Explain,
+        Self::Diff,
         Self::Verify,
         Self::Simulate,
     ];
@@ -47,6 +51,7 @@ impl Document {
             Self::Check => "check",
             Self::NoPlan => "no-plan",
             Self::Explain => "explain",
+            Self::Diff => "diff",
             Self::Verify => "verify",
             Self::Simulate => "simulate",
         }
@@ -64,6 +69,7 @@ impl Document {
             Self::Check => schema_for!(Report),
             Self::NoPlan => schema_for!(NoPlan),
             Self::Explain => schema_for!(Explanation),
+            Self::Diff => schema_for!(Difference),
             Self::Verify => schema_for!(Verification),
             Self::Simulate => schema_for!(Simulation),
         };

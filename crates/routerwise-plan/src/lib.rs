@@ -9,11 +9,13 @@
 //! - `settle`, [`ties`], `assemble`: from prices to a plan that does what it says
 //! - [`explain`]: what binds, what would help; [`space`]: how many setups there are
 //! - [`watch`]: stopping a search, and hearing how far it is
+//! - [`diff`]: what changes between two plans
 //! - [`check`]: an independent checker of a finished plan
 
 mod assemble;
 pub mod check;
 pub mod curve;
+pub mod diff;
 pub mod explain;
 pub mod flow;
 pub mod packing;

@@ -1,5 +1,7 @@
 //! What commands print with `--format json`, beside plans and profiles.
 
+pub mod difference;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
