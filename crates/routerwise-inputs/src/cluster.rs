@@ -27,6 +27,8 @@ struct NodeEntry {
     gpu_span: Range<usize>,
     n_gpus: usize,
     interconnect: Option<Interconnect>,
+    /// Price of one of its GPUs per hour, and where that is said.
+    price: Option<(f64, Range<usize>)>,
 }
 
 /// Reads the cluster; `None` when anything in it is wrong.
@@ -128,6 +130,9 @@ fn node_entry(mut table: Table<'_>) -> Option<NodeEntry> {
         .and_then(|value| Some((value.string()?, value.span())));
     let n_gpus = table.require("gpus", "4").and_then(|value| value.integer(1..=72));
     let interconnect = table.optional("interconnect", |value| value.choice(&INTERCONNECTS));
+    let price = table.optional("gpu-price-per-hour", |value| {
+        Some((value.quantity(&PRICE)?, value.span()))
+    });
     table.finish();
     let (gpu, gpu_span) = gpu?;
     Some(NodeEntry {
@@ -138,6 +143,7 @@ fn node_entry(mut table: Table<'_>) -> Option<NodeEntry> {
         gpu_span,
         n_gpus: usize::try_from(n_gpus?).ok()?,
         interconnect: interconnect?,
+        price: price?,
     })
 }
 
@@ -187,6 +193,7 @@ impl<'a> Assembly<'a> {
             });
         let interconnect = entry.interconnect.unwrap_or(gpu.interconnect);
         self.check_links(entry, gpu_type_ix, interconnect);
+        self.set_price(entry, gpu_type_ix);
         for number in 1..=entry.count {
             let name = if entry.count == 1 {
                 entry.name.clone()
@@ -207,6 +214,25 @@ impl<'a> Assembly<'a> {
                 n_gpus: entry.n_gpus,
                 interconnect,
             });
+        }
+    }
+
+    /// A GPU type has one price: what one of its nodes says holds for all of them.
+    fn set_price(&mut self, entry: &NodeEntry, gpu_type_ix: usize) {
+        let Some((price, span)) = &entry.price else { return };
+        let gpu_type = &mut self.cluster.gpu_types[gpu_type_ix];
+        match gpu_type.price_per_hour {
+            Some(other) if (other - price).abs() > 1e-9 => {
+                let problem = self
+                    .document
+                    .problem(format!("`{}` costs {other} per hour elsewhere and {price} on node `{}`", entry.gpu, entry.name))
+                    .help(format!(
+                        "say it once; for GPUs at another price define a type: `[[gpu]]` with `name = \"{}-spot\"`, `like = \"{}\"` and `price-per-hour`",
+                        entry.gpu, entry.gpu
+                    ));
+                self.document.note(span.clone(), "declared here", problem);
+            }
+            _ => gpu_type.price_per_hour = Some(*price),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use routerwise_types::catalogue::Model;
+use routerwise_types::cluster::Cluster;
 use routerwise_types::scenario::Inputs;
 use routerwise_types::workload::Workload;
 use routerwise_types::{Fingerprint, Scenario};
@@ -82,6 +83,9 @@ pub fn load(paths: &Paths) -> Result<Loaded, Problems> {
     if let (Some(models), Some(workload)) = (&models, &workload) {
         reading.long_requests(&paths.workload, &models.models, workload);
     }
+    if let (Some(cluster), Some(workload)) = (&cluster, &workload) {
+        reading.prices(&paths.cluster, cluster, workload);
+    }
     let profiles = match (&cluster, &models, &workload) {
         (Some(cluster), Some(models), Some(workload)) => {
             let against = profiles::Against::new(cluster, &models.models, workload);
@@ -159,6 +163,21 @@ impl Reading {
     fn missing(&mut self, path: &Path) {
         if let Err(wrong) = file::open(path) {
             self.problems.push(wrong.at(path));
+        }
+    }
+
+    /// An objective that counts cost needs the price of every GPU type.
+    fn prices(&mut self, path: &Path, cluster: &Cluster, workload: &Workload) {
+        if !workload.objective.counts_cost() {
+            return;
+        }
+        for gpu_type in cluster.gpu_types.iter().filter(|gpu| gpu.price_per_hour.is_none()) {
+            let message = format!(
+                "the objective counts cost, but `{}` has no price per hour",
+                gpu_type.name
+            );
+            let help = "add `gpu-price-per-hour = 2.50` to one of its nodes, or `price-per-hour` to its `[[gpu]]`";
+            self.problems.push(Problem::new(path, message).help(help));
         }
     }
 

@@ -1,11 +1,12 @@
 //! `workload.toml`: what arrives, and what it must get.
 
+mod objective;
 mod slo;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use routerwise_types::workload::{Arrivals, Lengths, Level, Objective, Planning, Workload};
+use routerwise_types::workload::{Arrivals, Lengths, Level, Planning, Workload};
 use routerwise_types::{Fraction, RequestsPerSecond};
 
 use crate::defaults;
@@ -42,13 +43,7 @@ pub(crate) fn read(document: &Document) -> Option<Workload> {
     let trace = trace_key.and_then(|value| trace_entry(document, value.table()?));
     let lengths = lengths(&mut root, has_trace, trace.as_ref());
     let slos = slo::read(&mut root);
-    let objective = match root.take("objective") {
-        Some(value) => value.choice(&[("maximise-quality", Objective::MaximiseQuality)]),
-        None => {
-            root.put_in_force("objective", defaults::OBJECTIVE.value.into(), defaults::OBJECTIVE.why);
-            Some(Objective::MaximiseQuality)
-        }
-    };
+    let objective = objective::read(&mut root);
     let planning = match root.take("planning") {
         Some(value) => value.table().and_then(planning),
         None => planning(root.empty("planning")),

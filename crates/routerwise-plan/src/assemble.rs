@@ -15,6 +15,7 @@ use crate::curve::{LatencyCurve, Reading};
 use crate::patterns::{Patterns, Size};
 use crate::problem::{Candidate, Problem};
 use crate::resources::Part;
+use crate::search::bound::PricePoint;
 use crate::search::{Found, Incumbent};
 use crate::settle::{Policy, row_sum};
 
@@ -36,6 +37,7 @@ pub(crate) fn assemble(
         inputs: scenario.fingerprints.clone(),
         rate: scenario.workload.rate,
         slos: scenario.workload.slos.clone(),
+        objective: scenario.workload.objective,
         planning: scenario.workload.planning,
         models: planned_models(scenario, problem, best, policy),
         policies: vec![route_policy(scenario, problem, best, policy)],
@@ -49,21 +51,24 @@ pub(crate) fn assemble(
             setups_packed: found.counts.packed,
             setups_solved: found.counts.solved,
             evaluations: found.routes.evaluations,
-            dual_points: found
-                .pool
-                .iter()
-                .map(|point| DualPoint {
-                    policies: vec![PolicyPrices {
-                        prices: point.prices.clone(),
-                        slo_prices: point.row_prices.clone(),
-                    }],
-                    resource_prices: resource_prices(problem, &point.resource_prices),
-                })
-                .collect(),
+            dual_points: dual_points(problem, &found.pool),
         },
+        achievement: None,
     };
     plan.id = plan.fingerprint();
     plan
+}
+
+/// Price vectors as a plan states them.
+pub(crate) fn dual_points(problem: &Problem, pool: &[PricePoint]) -> Vec<DualPoint> {
+    let stated = |point: &PricePoint| DualPoint {
+        policies: vec![PolicyPrices {
+            prices: point.prices.clone(),
+            slo_prices: point.row_prices.clone(),
+        }],
+        resource_prices: resource_prices(problem, &point.resource_prices),
+    };
+    pool.iter().map(stated).collect()
 }
 
 fn resource_prices(problem: &Problem, prices: &[f64]) -> Vec<ResourcePrice> {

@@ -8,11 +8,13 @@
 //! - `placement`: allowed configurations on GPUs that have room for them
 //! - `routing`: what the prices and tie splits do with every prompt
 //! - `reading`: curves off profiles; `prediction`: load, latency and SLOs
+//! - `objective`: whether the objective is met as well as it says
 //! - `space`, `points`, `bound`, `boxes`, `packer`: whether the dual points prove the upper bound for every setup
 
 mod bound;
 mod boxes;
 mod identity;
+mod objective;
 mod packer;
 mod placement;
 mod points;
@@ -139,7 +141,8 @@ pub fn check(scenario: &Scenario, plan: &Plan) -> Vec<Violation> {
         }
         found.extend(prediction::utilisations(scenario, plan, &judged));
     }
-    found.extend(bound::violations(scenario, plan));
+    found.extend(bound::violations(&objective::in_use(scenario, plan), plan));
+    found.extend(objective::violations(scenario, plan));
     found
 }
 

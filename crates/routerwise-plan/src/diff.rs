@@ -67,7 +67,8 @@ fn settings(before: &Plan, after: &Plan) -> Vec<SettingChange> {
         let planning = &plan.planning;
         [
             ("rate", plan.rate.to_string()),
-            ("objectives", slos(plan)),
+            ("latency objectives", slos(plan)),
+            ("objective", plan.objective.to_string()),
             ("headroom", format!("{:.0} %", planning.headroom * 100.0)),
             ("utilisation floor", planning.utilisation_floor.to_string()),
             ("tolerance", planning.tolerance.to_string()),

@@ -7,6 +7,7 @@
 //! - [`packing`]: shards onto GPUs, with proof when they do not fit
 //! - `search`: best-first branch and bound over setups
 //! - `settle`, [`ties`], `assemble`: from prices to a plan that does what it says
+//! - `objective`: fewest GPUs, lowest cost, lowest latency, budgets
 //! - [`explain`]: what binds, what would help; [`space`]: how many setups there are
 //! - [`watch`]: stopping a search, and hearing how far it is
 //! - [`diff`]: what changes between two plans
@@ -18,6 +19,7 @@ pub mod curve;
 pub mod diff;
 pub mod explain;
 pub mod flow;
+pub(crate) mod objective;
 pub mod packing;
 pub(crate) mod patterns;
 pub mod prices;
@@ -29,12 +31,14 @@ pub mod space;
 pub mod ties;
 pub mod watch;
 
+use routerwise_types::answer::BelowFloor;
 use routerwise_types::plan::Plan;
 use routerwise_types::scenario::Scenario;
+use routerwise_types::workload::Objective;
 
 use crate::explain::NearMiss;
 use crate::problem::{Problem, Unplannable};
-use crate::search::{Effort, Goal, search, search_watched};
+use crate::search::{Effort, Goal, search, search_from};
 use crate::watch::Watch;
 
 /// What a planning run concluded.
@@ -51,6 +55,8 @@ pub enum Outcome {
     },
     /// Nothing meets the SLOs; the closest miss says what binds.
     Infeasible(NearMiss),
+    /// The SLOs can be met, but not with the quality that the objective asks for.
+    BelowFloor(BelowFloor),
     /// The budget ran out before any plan was found, and before there was a proof that none exists.
     Undecided,
 }
@@ -61,7 +67,7 @@ impl Outcome {
     pub fn plan(&self) -> Option<&Plan> {
         match self {
             Self::Optimal(plan) | Self::Feasible { plan, .. } => Some(plan),
-            Self::Infeasible(_) | Self::Undecided => None,
+            Self::Infeasible(_) | Self::BelowFloor(_) | Self::Undecided => None,
         }
     }
 }
@@ -81,8 +87,11 @@ pub fn plan(scenario: &Scenario, parent: Option<&Plan>) -> Result<Outcome, Unpla
 /// # Errors
 /// As [`plan`].
 pub fn plan_watched(scenario: &Scenario, parent: Option<&Plan>, watch: Watch<'_>) -> Result<Outcome, Unplannable> {
+    if scenario.workload.objective != Objective::BEST_QUALITY {
+        return objective::plan(scenario, parent, watch);
+    }
     let problem = Problem::new(scenario)?;
-    let found = search_watched(&problem, Goal::Best, Effort::of(scenario), watch);
+    let found = search_from(&problem, Goal::Best, Effort::of(scenario), &[], watch);
     let cut_short = found.cut_short;
     let Some(plan) = finish(scenario, &problem, found, parent) else {
         let undecided = cut_short || explain::is_feasible(scenario) != Some(false);

@@ -113,6 +113,18 @@ pub enum Unplannable {
         /// How many there may be.
         most: usize,
     },
+    /// Cost counts, and a GPU has none.
+    #[error("the objective counts cost, but `{gpu_type}` has no price per hour")]
+    NoPrice {
+        /// GPU type name.
+        gpu_type: String,
+    },
+    /// Fewer GPUs and a floor on how many to use.
+    #[error("an objective that leaves GPUs empty cannot be met with a `utilisation-floor`")]
+    FloorOnPart,
+    /// Not even one.
+    #[error("the budget does not pay for a single GPU")]
+    NoGpuWithinBudget,
     /// Nothing can run.
     #[error("no model has a configuration that has a profile, fits in memory and meets the SLO when idle")]
     NothingRuns,

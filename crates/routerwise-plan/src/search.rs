@@ -94,12 +94,25 @@ impl Counts {
 }
 
 /// When a search may stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Goal {
     /// Proven best within the tolerance.
     Best,
     /// Any setup that meets the SLOs.
     Feasible,
+    /// Any setup of at least this quality, or the proof that there is none.
+    Reach(f64),
+}
+
+impl Goal {
+    /// Whether a search may stop at this quality.
+    fn is_met(self, quality: f64) -> bool {
+        match self {
+            Self::Best => false,
+            Self::Feasible => true,
+            Self::Reach(floor) => quality >= floor,
+        }
+    }
 }
 
 /// How much work a search may be, in steps of some tens of nanoseconds: price points looked up and packing states visited.
@@ -112,23 +125,35 @@ impl Effort {
         Self(u64::from(scenario.workload.planning.max_work) * 1_000_000)
     }
 
+    /// For each part of a cluster that an objective asks about: a second or two.
+    pub(crate) const PART: Self = Self(40_000_000);
     /// For each answer to what would help: some tenths of a second.
     pub(crate) const ASIDE: Self = Self(10_000_000);
 }
 
 pub(crate) fn search(problem: &Problem, goal: Goal, effort: Effort) -> Found {
-    search_watched(problem, goal, effort, Watch::default())
+    search_from(problem, goal, effort, &[], Watch::default())
 }
 
-/// [`search`] that can be stopped and says how far it is.
-pub(crate) fn search_watched(problem: &Problem, goal: Goal, effort: Effort, watch: Watch<'_>) -> Found {
-    let mut search = Search::new(problem, effort, watch);
+/// A search that tries some setups first, one candidate index per model each: what is good near by is a good start. It can be stopped and
+/// says how far it is.
+pub(crate) fn search_from(
+    problem: &Problem,
+    goal: Goal,
+    effort: Effort,
+    seeds: &[Vec<usize>],
+    watch: Watch<'_>,
+) -> Found {
+    let mut search = Search::new(problem, goal, effort, watch);
     search.begin(Phase::Relaxation);
     search.price_relaxation();
     search.begin(Phase::Rounding);
-    search.round_all();
-    search.dive();
-    if goal == Goal::Best {
+    search.try_seeds(seeds);
+    if search.is_open() {
+        search.round_all();
+        search.dive();
+    }
+    if goal != Goal::Feasible && search.is_open() {
         search.begin(Phase::Improving);
         if search.is_few() {
             search.climb();
@@ -141,8 +166,8 @@ pub(crate) fn search_watched(problem: &Problem, goal: Goal, effort: Effort, watc
     if search.is_large() {
         search.work_left = 0;
     }
-    search.run(goal);
-    search.pack_again(goal);
+    search.run();
+    search.pack_again();
     search.finish()
 }
 
@@ -182,6 +207,7 @@ impl Ord for Node {
 
 struct Search<'a> {
     problem: &'a Problem,
+    goal: Goal,
     order: Vec<usize>,
     pool: Vec<PricePoint>,
     duals: Vec<Dual>,
@@ -208,12 +234,13 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn new(problem: &'a Problem, effort: Effort, watch: Watch<'a>) -> Self {
+    fn new(problem: &'a Problem, goal: Goal, effort: Effort, watch: Watch<'a>) -> Self {
         let mut order: Vec<usize> = (0..problem.models.len()).collect();
         let largest = |model: &usize| problem.models[*model].candidates.iter().map(|c| c.shard_memory).max();
         order.sort_by_key(|model| std::cmp::Reverse(largest(model)));
         Self {
             problem,
+            goal,
             order,
             pool: Vec::new(),
             duals: Vec::new(),
@@ -237,8 +264,41 @@ impl<'a> Search<'a> {
 
     /// No feasible routing is worth less than 0, so a bound below that is proof that there is none.
     fn cut_off(&self) -> f64 {
+        if let Goal::Reach(floor) = self.goal {
+            return floor - 1e-9;
+        }
         let found = self.best.as_ref().map(|best| best.quality).or(self.reached);
         found.map_or(-1e-9, |quality| quality + SEARCH_PART * self.problem.tolerance)
+    }
+
+    /// Whether the goal's end is not reached by the best routing so far.
+    fn is_unmet(&self) -> bool {
+        self.best.as_ref().is_none_or(|best| !self.goal.is_met(best.quality))
+    }
+
+    /// Whether anything is left to look for.
+    fn is_open(&self) -> bool {
+        self.is_unmet() && self.pool.iter().all(|point| point.bound(&[], 0) > self.cut_off())
+    }
+
+    /// Solves setups that were good elsewhere.
+    fn try_seeds(&mut self, seeds: &[Vec<usize>]) {
+        for seed in seeds {
+            let pairs = seed.iter().zip(&self.problem.models);
+            let known = seed.len() == self.order.len() && pairs.clone().all(|(c, model)| *c < model.candidates.len());
+            let used = |(c, model): (&usize, &crate::problem::ModelOptions)| model.candidates[*c].units;
+            if !known || pairs.map(used).sum::<u32>() > self.problem.all_units() {
+                continue;
+            }
+            let choice = self
+                .order
+                .iter()
+                .map(|model| u16::try_from(seed[*model]).unwrap_or(u16::MAX));
+            let node = self.whole(choice.collect());
+            if node.bound > self.cut_off() {
+                self.decide(node);
+            }
+        }
     }
 
     fn price_relaxation(&mut self) {
@@ -459,7 +519,7 @@ impl<'a> Search<'a> {
     }
 
     /// Gives setups that may or may not fit a longer look, those first that most of the gap hangs on, while there is work left.
-    fn pack_again(&mut self, goal: Goal) {
+    fn pack_again(&mut self) {
         while !self.is_spent() {
             let highest = (0..self.undecided.len()).max_by(|a, b| self.undecided[*a].cmp(&self.undecided[*b]));
             let Some(at) = highest.filter(|at| self.undecided[*at].bound > self.cut_off()) else {
@@ -474,7 +534,7 @@ impl<'a> Search<'a> {
                     let ranges = vec![Interval::ALL; candidates.len()];
                     node.split = Some(Box::new(Split { ranges, placement }));
                     self.push(node);
-                    self.run_on(goal);
+                    self.run_on();
                 }
                 Packing::Impossible => {}
                 Packing::Undecided => self.close(&node),

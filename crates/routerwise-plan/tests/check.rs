@@ -105,7 +105,7 @@ fn a_tampered_id_schema_or_input_is_found() {
     let mut plan = planned(&scenario);
     plan.id = Fingerprint("0".into());
     reported(&scenario, &plan, &["id: found `0`"]);
-    caught(|plan| plan.schema = 99, &["schema: found 99, expected 2"]);
+    caught(|plan| plan.schema = 99, &["schema: found 99, expected 3"]);
     caught(
         |plan| plan.inputs.scores = Fingerprint("x".into()),
         &["inputs.scores: found `x`"],

@@ -115,6 +115,8 @@ fn plan(scenario: &Scenario, rate: f64, first: &[usize], second: &[usize], part:
             slo(Metric::E2e, Statistic::Mean, Scope::EachModel, 10.0),
             slo(Metric::Tpot, p95, Scope::EachModel, 0.1),
         ],
+        objective: scenario.workload.objective,
+        achievement: None,
         planning: scenario.workload.planning,
         models: vec![planned(scenario, 0, first), planned(scenario, 1, second)],
         policies: vec![RoutePolicy {

@@ -11,7 +11,7 @@ use crate::units::{Fraction, RequestsPerSecond, Score, Seconds};
 use crate::workload::Slo;
 
 /// Version of the layout of all answers.
-pub const ANSWER_SCHEMA: u32 = 2;
+pub const ANSWER_SCHEMA: u32 = 3;
 
 /// `routerwise plan` where nothing meets the objectives.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -28,6 +28,19 @@ pub struct NoPlan {
     pub rate: Option<RequestsPerSecond>,
     /// GPUs of the first node's type to add.
     pub more_gpus: Option<usize>,
+    /// Where the latency objectives can be met but not with the quality asked for: how near a plan comes.
+    pub below_floor: Option<BelowFloor>,
+}
+
+/// How near a plan comes to a quality that none reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct BelowFloor {
+    /// What is asked for.
+    pub floor: Score,
+    /// What the best plan found reaches.
+    pub quality: f64,
+    /// What no plan can exceed.
+    pub upper_bound: f64,
 }
 
 /// `routerwise verify`.

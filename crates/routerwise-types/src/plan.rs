@@ -7,10 +7,10 @@ use crate::fingerprint::Fingerprint;
 use crate::scenario::Inputs;
 use crate::setup::{Configuration, Placement};
 use crate::units::{Bytes, Fraction, Price, RequestsPerSecond, Score, Seconds};
-use crate::workload::{Planning, Slo};
+use crate::workload::{Objective, Planning, Slo};
 
 /// Version of the plan file's layout.
-pub const PLAN_SCHEMA: u32 = 2;
+pub const PLAN_SCHEMA: u32 = 3;
 
 /// What runs where, what each model's prompts cost, what to expect of it, and the proof.
 ///
@@ -28,16 +28,56 @@ pub struct Plan {
     pub inputs: Inputs,
     /// Planned arrival rate `λ`, at the busiest load level.
     pub rate: RequestsPerSecond,
-    /// Objectives that it was made for.
+    /// Objectives that it was made for. Where a latency is minimised, its mean over the workload is one of them, at what was reached.
     pub slos: Vec<Slo>,
+    /// What it makes best under them.
+    pub objective: Objective,
     /// Planner settings that it was made with.
     pub planning: Planning,
     /// One entry per model of the scenario, in its order.
     pub models: Vec<PlannedModel>,
     /// How prompts are routed, and what to expect of it: one entry per load level of the workload, in its order.
     pub policies: Vec<RoutePolicy>,
-    /// How good it is, with proof.
+    /// How good it is, with proof. On the GPUs that it may use, where the objective chooses them.
     pub certificate: Certificate,
+    /// How well the objective is met; absent where that is the highest quality on the whole cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub achievement: Option<Achievement>,
+}
+
+/// How well an objective other than the highest quality on the whole cluster is met, with proof.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Achievement {
+    /// How many GPUs of each node the plan may use, the first ones of the node, in the cluster's order of nodes.
+    pub gpus_per_node: Vec<usize>,
+    /// What these GPUs cost per hour, where that is known.
+    pub cost_per_hour: Option<f64>,
+    /// What the plan reaches: a quality, a number of GPUs, a cost per hour, or seconds.
+    pub value: f64,
+    /// Proven: no plan is better than this.
+    pub bound: f64,
+    /// What proves it.
+    pub limits: Vec<ClusterLimit>,
+    /// Searches that it took.
+    pub n_searches: u64,
+    /// Searches that ran out of work before they knew whether there is a plan.
+    pub n_undecided: u64,
+}
+
+/// What no plan on some GPUs can reach.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterLimit {
+    /// GPUs of each type, in the cluster's order of types. Those of a type of which some are missing count as linked like those of one
+    /// node, so that the limit holds wherever the missing ones are.
+    pub gpus: Vec<usize>,
+    /// Limit on the latency that is minimised, for which it holds.
+    pub target: Option<Seconds>,
+    /// No feasible setup on these GPUs has a higher quality; absent where none is feasible.
+    pub upper_bound: Option<f64>,
+    /// Price vectors that prove it.
+    pub dual_points: Vec<DualPoint>,
 }
 
 /// One model of a plan.

@@ -5,6 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::objective::{Aim, Budget, Objective, cost_per_hour};
 use crate::units::{Fraction, RequestsPerSecond, Seconds};
 
 /// Prompt and answer lengths of one request, in tokens.
@@ -77,14 +78,6 @@ pub struct Slo {
     pub scope: Scope,
     /// The limit `τ`.
     pub target: Seconds,
-}
-
-/// What the planner is to make best.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Objective {
-    /// Highest mean score under the SLOs.
-    MaximiseQuality,
 }
 
 /// A time of day with a rate of its own. One setup serves all levels, each with its own prices.

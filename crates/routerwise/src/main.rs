@@ -3,6 +3,7 @@
 mod cli;
 mod cmd;
 mod failure;
+mod objective;
 mod plan_file;
 mod render;
 mod table;

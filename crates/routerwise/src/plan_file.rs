@@ -34,6 +34,7 @@ impl PlanArgs {
         let workload = &mut scenario.workload;
         workload.rate = plan.rate;
         workload.slos.clone_from(&plan.slos);
+        workload.objective = plan.objective;
         workload.planning = plan.planning;
         scenario.fingerprints.workload = Fingerprint::of(workload);
         same_inputs(&plan, &scenario, &folder)?;

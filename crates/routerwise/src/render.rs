@@ -1,8 +1,11 @@
 //! A plan on a terminal, for a person who has ten seconds.
 
+mod achievement;
+
 use std::io::{self, Write};
 
 use routerwise_plan::explain::{Binding, NearMiss, Worth, binding};
+use routerwise_types::answer::BelowFloor;
 use routerwise_types::plan::{Plan, RoutePolicy};
 use routerwise_types::profile::ProfileSource;
 use routerwise_types::workload::{Scope, Slo, Statistic};
@@ -31,6 +34,7 @@ pub(crate) fn plan(scenario: &Scenario, plan: &Plan, out: &mut dyn Write) -> io:
     }
     placement(scenario, plan, out)?;
     certificate(plan, out)?;
+    achievement::achievement(scenario, plan, out)?;
     binds(plan, out)?;
     cautions(scenario, plan, out)
 }
@@ -303,6 +307,29 @@ fn signed(gain: f64) -> String {
     } else {
         format!("{gain:+.4}")
     }
+}
+
+/// Why no plan reaches the quality that is asked for.
+pub(crate) fn below_floor(scenario: &Scenario, below: &BelowFloor, out: &mut dyn Write) -> io::Result<()> {
+    let workload = &scenario.workload;
+    let slos: Vec<String> = workload.slos.iter().map(ToString::to_string).collect();
+    writeln!(
+        out,
+        "no plan that meets {} at {} reaches a quality of {}",
+        slos.join(" and "),
+        workload.rate,
+        below.floor
+    )?;
+    writeln!(
+        out,
+        "  the best plan found reaches {:.4}; more than {:.4} is proven impossible",
+        below.quality, below.upper_bound
+    )?;
+    writeln!(
+        out,
+        "  help: lower the quality floor to {:.4}, loosen the targets, or add GPUs",
+        (below.quality * 1e4).floor() / 1e4
+    )
 }
 
 /// Why there is no plan, and what would make one.

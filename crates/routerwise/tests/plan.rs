@@ -121,7 +121,7 @@ fn a_plan_that_was_changed_by_hand_is_refused() {
     fs::write(&file, &text[..text.len() / 2]).unwrap();
     let (code, _, err) = routerwise(folder.path(), &["verify", "tiny/plan.json"]);
     assert!(code == 2 && err.contains("is not a plan"), "{err}");
-    fs::write(&file, text.replacen("\"schema\": 2", "\"schema\": 9", 1)).unwrap();
+    fs::write(&file, text.replacen("\"schema\": 3", "\"schema\": 9", 1)).unwrap();
     let (code, _, err) = routerwise(folder.path(), &["verify", "tiny/plan.json"]);
     assert!(code == 2 && err.contains("its schema is 9"), "{err}");
 }

@@ -7,6 +7,7 @@ mod cluster;
 mod damage;
 mod files;
 mod models;
+mod objective;
 mod profiles;
 mod scores;
 mod workload;
@@ -135,7 +136,7 @@ fn problems_of_all_files_are_reported_at_once() {
       · ──┬──
       ·   ╰── unknown key
       ╰────
-     help: known here: `count`, `gpu`, `gpus`, `interconnect`, `name`
+     help: known here: `count`, `gpu`, `gpu-price-per-hour`, `gpus`, `interconnect`, `name`
      × `max-replicas` of the model `small` is the text "two"
       ╭─[models.toml:5:16]
     4 │ share-step = "50 %"

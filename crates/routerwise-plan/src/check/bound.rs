@@ -11,7 +11,7 @@
 //! whose total compute lies between the floor and the cluster is at most the claimed bound. A whole setup that is not proven like this must
 //! be impossible to pack, or be proven piece by piece after splitting its fractions.
 
-use routerwise_types::plan::{Measure, Plan, PolicyPrices, ResourcePrice, RoutePolicy};
+use routerwise_types::plan::{DualPoint, Measure, Plan, PolicyPrices, ResourcePrice, RoutePolicy};
 use routerwise_types::scenario::Scenario;
 
 use super::boxes::{self, Verdict};
@@ -29,27 +29,49 @@ const MAX_SIZES: usize = 24;
 const MAX_REPORTED: usize = 3;
 
 pub(super) fn violations(scenario: &Scenario, plan: &Plan) -> Vec<Violation> {
-    let space: Vec<Vec<Choice>> = scenario.models.iter().map(|model| choices(scenario, model)).collect();
-    let mut found = stated(plan, &space);
-    let bad = malformed(scenario, plan, space.len(), rows(&scenario.workload).len());
+    let mut found = stated(plan, &space(scenario));
+    let (points, upper_bound) = (&plan.certificate.dual_points, plan.certificate.upper_bound);
+    found.extend(proven(
+        scenario,
+        "certificate",
+        points,
+        plan.policies.len(),
+        upper_bound,
+    ));
+    found
+}
+
+fn space(scenario: &Scenario) -> Vec<Vec<Choice>> {
+    scenario.models.iter().map(|model| choices(scenario, model)).collect()
+}
+
+/// Whether dual points of a plan with so many policies prove an upper bound.
+pub(super) fn proven(
+    scenario: &Scenario,
+    place: &str,
+    points: &[DualPoint],
+    n_policies: usize,
+    upper_bound: f64,
+) -> Vec<Violation> {
+    let space = space(scenario);
+    let bad = malformed(scenario, place, points, n_policies);
     if !bad.is_empty() {
-        found.extend(bad);
-        return found;
+        return bad;
     }
     let budget = Budget::new(scenario, &space);
-    let points = plan.certificate.dual_points.iter();
+    let points = points.iter();
     let mut prover = Prover {
         scenario,
         space: &space,
         points: points
             .map(|point| Point::new(scenario, &space, &budget, point))
             .collect(),
-        upper_bound: plan.certificate.upper_bound,
+        upper_bound,
         budget,
         chosen: Vec::new(),
         likely: 0,
         work: 0,
-        found,
+        found: Vec::new(),
     };
     prover.visit(0);
     prover.found
@@ -78,9 +100,10 @@ fn stated(plan: &Plan, space: &[Vec<Choice>]) -> Vec<Violation> {
     found
 }
 
-fn malformed(scenario: &Scenario, plan: &Plan, n_models: usize, n_rows: usize) -> Vec<Violation> {
+fn malformed(scenario: &Scenario, of: &str, points: &[DualPoint], n_policies: usize) -> Vec<Violation> {
+    let (n_models, n_rows) = (scenario.models.len(), rows(&scenario.workload).len());
     let mut found = Vec::new();
-    for (index, point) in plan.certificate.dual_points.iter().enumerate() {
+    for (index, point) in points.iter().enumerate() {
         let valid = |at: &PolicyPrices| {
             at.prices.len() == n_models
                 && at.slo_prices.len() == n_rows
@@ -92,7 +115,7 @@ fn malformed(scenario: &Scenario, plan: &Plan, n_models: usize, n_rows: usize) -
             .map(|row| row.price)
             .find(|price| !price.is_finite() || *price < 0.0);
         if let Some(price) = bad {
-            let place = format!("certificate.dual_points[{index}].resource_prices");
+            let place = format!("{of}.dual_points[{index}].resource_prices");
             found.push(mismatch(
                 place,
                 price.to_string(),
@@ -104,13 +127,13 @@ fn malformed(scenario: &Scenario, plan: &Plan, n_models: usize, n_rows: usize) -
             .iter()
             .filter(|row| row.measure == Measure::Packed);
         for row in packed {
-            let place = format!("certificate.dual_points[{index}].resource_prices");
+            let place = format!("{of}.dual_points[{index}].resource_prices");
             found.extend(unpackable(scenario, row, place));
         }
-        let n = plan.policies.len();
-        if point.policies.len() != n || !point.policies.iter().all(valid) {
-            let place = format!("certificate.dual_points[{index}]");
-            let expected = format!("{n_models} finite prices and {n_rows} SLO prices of at least 0, {n} times");
+        if point.policies.len() != n_policies || !point.policies.iter().all(valid) {
+            let place = format!("{of}.dual_points[{index}]");
+            let expected =
+                format!("{n_models} finite prices and {n_rows} SLO prices of at least 0, {n_policies} times");
             found.push(mismatch(place, format!("{:?}", point.policies), expected));
         }
     }

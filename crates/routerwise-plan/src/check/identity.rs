@@ -92,6 +92,13 @@ fn settings(scenario: &Scenario, plan: &Plan) -> Vec<Violation> {
             format!("{:?}", workload.slos),
         ));
     }
+    if plan.objective != workload.objective {
+        found.push(mismatch(
+            "objective",
+            plan.objective.to_string(),
+            workload.objective.to_string(),
+        ));
+    }
     if plan.planning != workload.planning {
         let show = |planning| format!("{planning:?}");
         found.push(mismatch("planning", show(plan.planning), show(workload.planning)));

@@ -38,7 +38,7 @@ impl Search<'_> {
         let mut problem = self.problem.restricted(&region);
         resources::strengthen(&mut problem);
         let mut asked = problem.clone();
-        let mut inner = Search::new(&problem, Effort(self.work_left), self.watch.quiet());
+        let mut inner = Search::new(&problem, self.goal, Effort(self.work_left), self.watch.quiet());
         inner.routes = std::mem::take(&mut self.routes);
         inner.reached = self.quality();
         inner.place_replicas(&mut asked, room_reward);

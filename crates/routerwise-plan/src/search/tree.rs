@@ -1,6 +1,6 @@
 //! Best-first over partial setups, bounded by the pooled price vectors.
 
-use super::{Goal, MAX_DIVES, MAX_OPEN, MAX_TRIED, Node, Search, fit};
+use super::{MAX_DIVES, MAX_OPEN, MAX_TRIED, Node, Search, fit};
 use crate::packing::Packing;
 
 /// Nodes extended between two probes, and candidates of each model that a probe tries to pack.
@@ -8,21 +8,21 @@ const PROBE_EVERY: u64 = 200;
 const MAX_PROBED: usize = 20;
 
 impl Search<'_> {
-    pub(super) fn run(&mut self, goal: Goal) {
+    pub(super) fn run(&mut self) {
         let root = self.whole(Vec::new());
         self.push(root);
-        self.run_on(goal);
+        self.run_on();
     }
 
     /// Goes on with what is open.
-    pub(super) fn run_on(&mut self, goal: Goal) {
+    pub(super) fn run_on(&mut self) {
         let mut n_extended = 0u64;
         while let Some(mut node) = self.heap.pop() {
             if node.bound <= self.cut_off() {
                 self.heap.push(node);
                 return;
             }
-            let found = goal == Goal::Feasible && self.best.is_some();
+            let found = !self.is_unmet();
             let solves_spent = self.counts.solved >= u64::from(self.problem.max_solves);
             if found || solves_spent || self.is_out_of_work() || self.heap.len() > MAX_OPEN {
                 self.cut_short = !found;

@@ -284,7 +284,7 @@ fn workload(rng: &mut ChaCha8Rng) -> Workload {
         arrivals: Arrivals::Poisson,
         lengths: Vec::new(),
         slos: sets.choose(rng).unwrap().clone(),
-        objective: Objective::MaximiseQuality,
+        objective: Objective::BEST_QUALITY,
         planning: Planning {
             headroom: *[0.0, 0.1].choose(rng).unwrap(),
             utilisation_floor: Fraction::new(*[0.0, 0.0, 0.0, 0.5, 1.0].choose(rng).unwrap()).unwrap(),

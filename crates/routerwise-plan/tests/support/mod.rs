@@ -238,7 +238,7 @@ pub(crate) fn assemble(cluster: Cluster, models: Vec<Model>, profiles: Vec<Profi
                 scope: Scope::Workload,
                 target: Seconds::new(shape.target).unwrap(),
             }],
-            objective: Objective::MaximiseQuality,
+            objective: Objective::BEST_QUALITY,
             planning: Planning {
                 headroom: 0.0,
                 utilisation_floor: Fraction::new(shape.floor).unwrap(),
@@ -256,4 +256,9 @@ pub(crate) fn assemble(cluster: Cluster, models: Vec<Model>, profiles: Vec<Profi
             profiles: print(),
         },
     }
+}
+
+/// A small count as a number.
+pub(crate) fn as_f64(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap())
 }

@@ -110,7 +110,7 @@ pub(crate) fn workload() -> Workload {
         arrivals: Arrivals::Poisson,
         lengths: (0..1_000).map(entry).collect(),
         slos: Vec::new(),
-        objective: Objective::MaximiseQuality,
+        objective: Objective::BEST_QUALITY,
         planning: Planning {
             headroom: 0.1,
             utilisation_floor: Fraction::ZERO,

@@ -7,7 +7,7 @@ use std::path::Path;
 use routerwise_inputs::cluster::spelled;
 use routerwise_inputs::report::{Report, Summary};
 use routerwise_inputs::{Loaded, Problem};
-use routerwise_types::workload::{Arrivals, Objective};
+use routerwise_types::workload::Arrivals;
 
 use crate::cli::{Format, ScenarioArgs};
 use crate::failure::{Answer, Failure};
@@ -231,11 +231,11 @@ fn workload(report: &Report, out: &mut dyn Write) -> Result<(), Failure> {
     for slo in &workload.slos {
         writeln!(out, " objective to meet: {slo}")?;
     }
-    let Objective::MaximiseQuality = workload.objective;
     let planning = &workload.planning;
     writeln!(
         out,
-        " under these: highest quality, with {:.0} % headroom on load, a utilisation floor of {}, to within {} of score, by at most {} solves\n",
+        " under these: {}, with {:.0} % headroom on load, a utilisation floor of {}, to within {} of score, by at most {} solves\n",
+        workload.objective,
         planning.headroom * 100.0,
         planning.utilisation_floor,
         planning.tolerance,

@@ -9,10 +9,12 @@ use routerwise_plan::Outcome;
 use routerwise_plan::explain::what_would_help;
 use routerwise_plan::problem::Unplannable;
 use routerwise_types::answer::{ANSWER_SCHEMA, NoPlan};
+use routerwise_types::plan::Plan;
 use routerwise_types::{Fingerprint, RequestsPerSecond, Scenario, Seconds};
 
 use crate::cli::{Format, ScenarioArgs};
 use crate::failure::{Answer, Failure};
+use crate::objective::ObjectiveArgs;
 use crate::table::print_json;
 use crate::{plan_file, render};
 
@@ -53,6 +55,8 @@ pub(crate) struct Args {
         help_heading = "How long"
     )]
     stop_after: Option<f64>,
+    #[command(flatten)]
+    objective: ObjectiveArgs,
     /// How to print
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -62,6 +66,8 @@ const EXAMPLES: &str = "\
 Examples:
   routerwise plan scenarios/demo                           plan, print, and write scenarios/demo/plan.json
   routerwise plan scenarios/demo --rate 20 -o busy.json    what if more arrives?
+  routerwise plan scenarios/demo --minimise gpus --quality-floor 0.65
+  routerwise plan scenarios/demo --max-gpus 3              the best plan on three GPUs
   routerwise plan scenarios/demo --format json | jq .certificate.gap
   routerwise plan big --stop-after 10                      the best plan of ten seconds, with its gap
 
@@ -89,6 +95,24 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
                 target_factor: miss.target_factor,
                 rate: miss.rate,
                 more_gpus: miss.more_gpus,
+                below_floor: None,
+            };
+            print_json(&answer, out)?;
+            Ok(Answer::No)
+        }
+        (Outcome::BelowFloor(below), Format::Table) => {
+            render::below_floor(&scenario, below, out)?;
+            Ok(Answer::No)
+        }
+        (Outcome::BelowFloor(below), Format::Json) => {
+            let answer = NoPlan {
+                schema: ANSWER_SCHEMA,
+                feasible: false,
+                binding: Vec::new(),
+                target_factor: None,
+                rate: None,
+                more_gpus: None,
+                below_floor: Some(*below),
             };
             print_json(&answer, out)?;
             Ok(Answer::No)
@@ -107,19 +131,31 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
                     render::plan(&scenario, plan, out)?;
                     writeln!(out, "\n Written to {}", file.display())?;
                     out.flush()?;
-                    if let Outcome::Feasible { gap, .. } = &outcome {
-                        writeln!(
-                            out,
-                            " The search ran out of work: up to {gap:.4} better may exist. What changes are worth is left out."
-                        )?;
-                    } else {
-                        render::worths(&what_would_help(&scenario, plan).map_err(unplannable)?, out)?;
-                    }
+                    outlook(&scenario, &outcome, plan, out)?;
                 }
             }
             Ok(Answer::Yes)
         }
     }
+}
+
+/// What else could be had: by more work, or by changes of the scenario.
+fn outlook(scenario: &Scenario, outcome: &Outcome, plan: &Plan, out: &mut dyn Write) -> Result<(), Failure> {
+    match outcome {
+        Outcome::Feasible { gap, .. } if plan.achievement.is_none() => writeln!(
+            out,
+            " The search ran out of work: up to {gap:.4} better may exist. What changes are worth is left out."
+        )?,
+        Outcome::Feasible { gap, .. } if *gap > 2.0 * plan.planning.tolerance => writeln!(
+            out,
+            " The search ran out of work: on these GPUs up to {gap:.4} more quality may exist."
+        )?,
+        Outcome::Optimal(_) if plan.achievement.is_none() => {
+            render::worths(&what_would_help(scenario, plan).map_err(unplannable)?, out)?;
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 fn default_file(workload: &Path) -> PathBuf {
@@ -157,14 +193,23 @@ fn override_workload(args: &Args, scenario: &mut Scenario) -> Result<(), Failure
     if let Some(max_work) = args.max_work {
         workload.planning.max_work = max_work;
     }
+    args.objective.override_in(&mut workload.objective)?;
     scenario.fingerprints.workload = Fingerprint::of(&scenario.workload);
     Ok(())
 }
 
 /// An input is missing for planning.
 pub(crate) fn unplannable(error: Unplannable) -> Failure {
+    let help = match &error {
+        Unplannable::NoPrice { .. } => {
+            "add `gpu-price-per-hour = 2.50` to one of its nodes in cluster.toml, or `price-per-hour` to its `[[gpu]]`"
+        }
+        Unplannable::FloorOnPart => "leave `utilisation-floor` in workload.toml at 0 %",
+        Unplannable::NoGpuWithinBudget => "raise `max-cost` to the price of the cheapest GPU or more",
+        _ => "see what is in force with `routerwise check <scenario>`",
+    };
     Failure::Request {
         what: error.to_string(),
-        help: "see what is in force with `routerwise check <scenario>`".into(),
+        help: help.into(),
     }
 }

@@ -43,9 +43,14 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
         }
         Format::Table if found.is_empty() => writeln!(
             out,
-            "plan {} holds: routing, load, latency, packing and the bound of {:.4} were recomputed from its inputs",
+            "plan {} holds: routing, load, latency, packing and the bound of {:.4}{} were recomputed from its inputs",
             plan.id.short(),
-            plan.certificate.upper_bound
+            plan.certificate.upper_bound,
+            if plan.achievement.is_some() {
+                " and what limits its objective"
+            } else {
+                ""
+            }
         )?,
         Format::Table => {
             writeln!(out, "plan {} {}:", plan.id.short(), verdict(&violations))?;
