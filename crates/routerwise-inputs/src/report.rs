@@ -3,7 +3,7 @@
 use routerwise_types::catalogue::Model;
 use routerwise_types::cluster::{Cluster, GpuType};
 use routerwise_types::scenario::Inputs;
-use routerwise_types::workload::{Arrivals, Lengths, Objective, Planning, Slo};
+use routerwise_types::workload::{Arrivals, Lengths, Level, Objective, Planning, Slo};
 use routerwise_types::{Bytes, RequestsPerSecond, Score};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -55,6 +55,8 @@ pub struct ModelReport {
 pub struct WorkloadReport {
     /// Mean arrival rate.
     pub rate: RequestsPerSecond,
+    /// How the rate varies over the day.
+    pub levels: Vec<Level>,
     /// How arrivals are spread around it.
     pub arrivals: Arrivals,
     /// Pairs of prompt and answer lengths that are kept.
@@ -132,6 +134,7 @@ impl Report {
                 n_lengths: scenario.workload.lengths.len(),
                 input_tokens: summary(&scenario.workload.lengths, |lengths| lengths.input),
                 output_tokens: summary(&scenario.workload.lengths, |lengths| lengths.output),
+                levels: scenario.workload.levels.clone(),
                 slos: scenario.workload.slos.clone(),
                 objective: scenario.workload.objective,
                 planning: scenario.workload.planning,

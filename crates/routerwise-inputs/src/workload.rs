@@ -1,12 +1,13 @@
 //! `workload.toml`: what arrives, and what it must get.
 
+mod level;
 mod objective;
 mod slo;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use routerwise_types::workload::{Arrivals, Lengths, Level, Planning, Workload};
+use routerwise_types::workload::{Arrivals, Lengths, Planning, Workload};
 use routerwise_types::{Fraction, RequestsPerSecond};
 
 use crate::defaults;
@@ -42,6 +43,7 @@ pub(crate) fn read(document: &Document) -> Option<Workload> {
     let has_trace = trace_key.is_some();
     let trace = trace_key.and_then(|value| trace_entry(document, value.table()?));
     let lengths = lengths(&mut root, has_trace, trace.as_ref());
+    let levels = level::read(&mut root);
     let slos = slo::read(&mut root);
     let objective = objective::read(&mut root);
     let planning = match root.take("planning") {
@@ -53,7 +55,7 @@ pub(crate) fn read(document: &Document) -> Option<Workload> {
     let arrivals = arrivals.and_then(|arrivals| arrivals_in_force(&root, arrivals, has_trace, trace.as_ref()));
     let workload = Workload {
         rate: rate?,
-        levels: vec![Level::always()],
+        levels: levels?,
         arrivals: arrivals?,
         lengths: lengths?,
         slos: slos?,

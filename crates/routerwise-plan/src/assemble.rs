@@ -13,11 +13,12 @@ use routerwise_types::workload::{ALL_TRAFFIC, Metric, Scope, Statistic};
 
 use crate::curve::{LatencyCurve, Reading};
 use crate::patterns::{Patterns, Size};
+use crate::prices::part;
 use crate::problem::{Candidate, Problem};
 use crate::resources::Part;
 use crate::search::bound::PricePoint;
 use crate::search::{Found, Incumbent};
-use crate::settle::{Policy, row_sum};
+use crate::settle::{Policy, Settled, quality, row_sum};
 
 /// Writes the plan down.
 pub(crate) fn assemble(
@@ -25,10 +26,10 @@ pub(crate) fn assemble(
     problem: &Problem,
     found: &Found,
     best: &Incumbent,
-    policy: &Policy,
+    settled: &[Settled],
     parent: Option<&Plan>,
 ) -> Plan {
-    let quality = score(policy.realised.quality());
+    let quality = score(quality(problem, settled));
     let upper_bound = found.upper_bound.max(quality.value());
     let mut plan = Plan {
         schema: PLAN_SCHEMA,
@@ -39,8 +40,10 @@ pub(crate) fn assemble(
         slos: scenario.workload.slos.clone(),
         objective: scenario.workload.objective,
         planning: scenario.workload.planning,
-        models: planned_models(scenario, problem, best, policy),
-        policies: vec![route_policy(scenario, problem, best, policy)],
+        models: planned_models(scenario, problem, best, settled),
+        policies: (0..settled.len())
+            .map(|level| route_policy(scenario, level, &settled[level]))
+            .collect(),
         certificate: Certificate {
             quality,
             upper_bound,
@@ -62,10 +65,12 @@ pub(crate) fn assemble(
 /// Price vectors as a plan states them.
 pub(crate) fn dual_points(problem: &Problem, pool: &[PricePoint]) -> Vec<DualPoint> {
     let stated = |point: &PricePoint| DualPoint {
-        policies: vec![PolicyPrices {
-            prices: point.prices.clone(),
-            slo_prices: point.row_prices.clone(),
-        }],
+        policies: (0..problem.n_levels())
+            .map(|level| PolicyPrices {
+                prices: part(&point.prices, level, problem.n_levels()).to_vec(),
+                slo_prices: part(&point.row_prices, level, problem.n_levels()).to_vec(),
+            })
+            .collect(),
         resource_prices: resource_prices(problem, &point.resource_prices),
     };
     pool.iter().map(stated).collect()
@@ -112,13 +117,16 @@ fn space(problem: &Problem) -> String {
     space
 }
 
-fn planned_models(scenario: &Scenario, problem: &Problem, best: &Incumbent, policy: &Policy) -> Vec<PlannedModel> {
-    let kv_caches = kv_caches(scenario, problem, best, &policy.realised.fractions);
+fn planned_models(scenario: &Scenario, problem: &Problem, best: &Incumbent, settled: &[Settled]) -> Vec<PlannedModel> {
+    let kv_caches = kv_caches(scenario, problem, best, &mean_rates(scenario, settled));
     (0..problem.models.len())
         .map(|model| {
             let candidate = &problem.models[model].candidates[best.candidates[model]];
             let profile = candidate.profile_ix.map(|ix| &scenario.profiles[ix]);
-            let load = load(problem, candidate, policy.realised.fractions[model]);
+            let loads = settled
+                .iter()
+                .map(|level| load(&level.problem, candidate, level.policy.realised.fractions[model]));
+            let load = loads.fold(0.0, f64::max);
             PlannedModel {
                 name: problem.models[model].name.clone(),
                 configuration: candidate.configuration,
@@ -133,13 +141,26 @@ fn planned_models(scenario: &Scenario, problem: &Problem, best: &Incumbent, poli
         .collect()
 }
 
-fn route_policy(scenario: &Scenario, problem: &Problem, best: &Incumbent, policy: &Policy) -> RoutePolicy {
-    let latency = |headroom: f64| workload_latency(scenario, problem, best, policy, headroom);
+/// Part of all requests that each model gets over the levels.
+fn mean_rates(scenario: &Scenario, settled: &[Settled]) -> Vec<f64> {
+    let n_models = scenario.models.len();
+    let of = |model: usize| -> f64 {
+        let levels = settled.iter().enumerate();
+        levels
+            .map(|(level, at)| scenario.workload.weight_of(level) * at.policy.realised.fractions[model])
+            .sum()
+    };
+    (0..n_models).map(of).collect()
+}
+
+fn route_policy(scenario: &Scenario, level: usize, settled: &Settled) -> RoutePolicy {
+    let Settled { problem, best, policy } = settled;
+    let latency = |headroom: f64| workload_latency(scenario, level, settled, headroom);
     RoutePolicy {
-        level: scenario.workload.levels[0].name.clone(),
+        level: scenario.workload.levels[level].name.clone(),
         route: ALL_TRAFFIC.to_owned(),
-        rate: scenario.workload.rate_at(0),
-        weight: fraction(scenario.workload.weight_of(0)),
+        rate: scenario.workload.rate_at(level),
+        weight: fraction(scenario.workload.weight_of(level)),
         models: routed_models(scenario, problem, best, policy),
         routing: policy.routing.clone(),
         prediction: Prediction {
@@ -238,20 +259,15 @@ pub(crate) fn mean_latency(profile: &Profile, load: f64) -> Option<PlannedLatenc
     })
 }
 
-fn workload_latency(
-    scenario: &Scenario,
-    problem: &Problem,
-    best: &Incumbent,
-    policy: &Policy,
-    headroom: f64,
-) -> PlannedLatency {
+fn workload_latency(scenario: &Scenario, level: usize, settled: &Settled, headroom: f64) -> PlannedLatency {
+    let Settled { problem, best, policy } = settled;
     let (mut ttft, mut tpot, mut e2e) = (0.0, 0.0, 0.0);
     for (model, w) in policy.realised.fractions.iter().enumerate() {
         let candidate = &problem.models[model].candidates[best.candidates[model]];
         let (Some(configuration), Some(profile_ix)) = (candidate.configuration, candidate.profile_ix) else {
             continue;
         };
-        let rate = scenario.workload.rate.value() * (1.0 + headroom);
+        let rate = scenario.workload.rate_at(level).value() * (1.0 + headroom);
         let load = rate * w / f64::from(configuration.n_replicas);
         if let Some(latency) = mean_latency(&scenario.profiles[profile_ix], load) {
             ttft += w * latency.ttft.value();

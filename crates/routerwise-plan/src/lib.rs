@@ -127,14 +127,14 @@ pub fn solve(scenario: &Scenario, problem: &Problem, parent: Option<&Plan>) -> O
 fn finish(scenario: &Scenario, problem: &Problem, mut found: search::Found, parent: Option<&Plan>) -> Option<Plan> {
     let best = found.best.clone()?;
     let filled = settle::fill_up(problem, &best);
-    let policy = settle::settle(problem, &mut found.routes, &filled)
-        .filter(|policy| policy.realised.quality() >= best.quality - problem.tolerance * 0.1);
-    let (best, policy) = match policy {
-        Some(policy) => (filled, policy),
+    let settled = settle::settle_all(scenario, problem, &mut found.routes, &filled)
+        .filter(|settled| settle::quality(problem, settled) >= best.quality - problem.tolerance * 0.1);
+    let (best, settled) = match settled {
+        Some(settled) => (filled, settled),
         None => {
-            let policy = settle::settle(problem, &mut found.routes, &best)?;
-            (best, policy)
+            let settled = settle::settle_all(scenario, problem, &mut found.routes, &best)?;
+            (best, settled)
         }
     };
-    Some(assemble::assemble(scenario, problem, &found, &best, &policy, parent))
+    Some(assemble::assemble(scenario, problem, &found, &best, &settled, parent))
 }

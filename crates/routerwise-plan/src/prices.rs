@@ -20,13 +20,16 @@
 
 pub mod kernel;
 pub(crate) mod master;
+mod mixture;
 mod offers;
 
-use crate::flow::{Flow, Interval};
+use routerwise_types::workload::MOST_LEVELS;
+
 use kernel::{Evaluation, ScoreTable};
 use master::{Master, Stalled};
-use offers::best_offer;
-pub(crate) use offers::{costs, values};
+pub(crate) use mixture::{Mixed, Mixture};
+pub(crate) use offers::{Offering, Ranges, costs, values};
+use offers::{Point, best_offer};
 
 /// What all prompts do at one price vector.
 #[derive(Clone, Debug)]
@@ -45,26 +48,14 @@ pub(crate) struct Routes {
     pub(crate) work: u64,
 }
 
-/// One configuration that a model may offer points of.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Offering<'a> {
-    pub(crate) flow: &'a Flow,
-    pub(crate) range: Interval,
-    /// Parts of resource rows that it takes.
-    pub(crate) takes: &'a [(u32, f64)],
-    /// Share units relative to all of the cluster's, for the floor.
-    pub(crate) units: f64,
-    /// Which profile it is of: offerings of one profile differ in replicas only.
-    pub(crate) profile_ix: Option<usize>,
-    /// Replicas; 1 where the profile is not told.
-    pub(crate) n_replicas: u32,
-}
-
 /// A problem whose resources are fixed, or relaxed to a budget of share units.
 #[derive(Clone, Debug)]
 pub(crate) struct Inner<'a> {
     /// For every model, at least one offering.
     pub(crate) offerings: Vec<Vec<Offering<'a>>>,
+    /// What each load level counts for.
+    pub(crate) weights: &'a [f64],
+    /// Rows of each level.
     pub(crate) n_rows: usize,
     /// Right-hand side of every row; 1 but for a deliberately tightened solve.
     pub(crate) limit: f64,
@@ -78,7 +69,7 @@ pub(crate) struct Inner<'a> {
     pub(crate) least_units: Option<f64>,
 }
 
-/// Prices and the bound they prove.
+/// Prices and the bound they prove. Those of prompts and rows are in quality of their level by itself, and stand level after level.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Dual {
     pub(crate) bound: f64,
@@ -90,29 +81,23 @@ pub(crate) struct Dual {
     pub(crate) floor_price: f64,
 }
 
-/// A routing that exists: routes in proportion.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Mixture {
-    pub(crate) quality: f64,
-    pub(crate) fractions: Vec<f64>,
-    /// Index into [`Routes::list`] and weight.
-    pub(crate) parts: Vec<(usize, f64)>,
-    /// Largest `Σ φ − limit` over the rows, with the true flows: above 0 only where flows are not convex.
-    pub(crate) excess: f64,
-    /// For each model, `φ(w) − mixed φ` over the rows that are exceeded: what its flow's lack of convexity hides.
-    pub(crate) hidden: Vec<f64>,
-    /// For each model, the offers that it mixes.
-    pub(crate) offers: Vec<Vec<Mixed>>,
+impl Dual {
+    /// Prices of one level by itself, without those of resources.
+    pub(crate) fn at_level(&self, level: usize, n_levels: usize) -> Self {
+        Self {
+            bound: f64::INFINITY,
+            prices: part(&self.prices, level, n_levels).to_vec(),
+            row_prices: part(&self.row_prices, level, n_levels).to_vec(),
+            resource_prices: Vec::new(),
+            floor_price: 0.0,
+        }
+    }
 }
 
-/// One offer in a mixture.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Mixed {
-    /// Index into the model's offerings.
-    pub(crate) offering: usize,
-    pub(crate) fraction: f64,
-    /// Weights of a model's offers sum to 1.
-    pub(crate) weight: f64,
+/// One level's part of what stands level after level.
+pub(crate) fn part<T>(all: &[T], level: usize, n_levels: usize) -> &[T] {
+    let n = all.len() / n_levels;
+    &all[level * n..][..n]
 }
 
 /// How a solve ended.
@@ -177,11 +162,14 @@ enum Column {
     Slack,
     Unanswered,
     Violation,
-    Route(usize),
+    Route {
+        level: usize,
+        index: usize,
+    },
     Offer {
         model: usize,
         offering: usize,
-        fraction: f64,
+        point: Point,
     },
 }
 
@@ -190,7 +178,8 @@ struct State<'a> {
     inner: &'a Inner<'a>,
     master: Master,
     columns: Vec<Column>,
-    n_routes_known: usize,
+    /// Routes that the master does not have yet.
+    fresh: Vec<(usize, usize)>,
     penalty: f64,
     best: Dual,
     evaluation: Evaluation,
@@ -200,18 +189,18 @@ struct State<'a> {
 
 impl<'a> State<'a> {
     fn new(table: &'a ScoreTable, inner: &'a Inner<'a>, start: Option<&Dual>) -> Self {
-        let n_models = table.n_models();
-        let mut right = vec![1.0; 1 + n_models];
-        right.extend(std::iter::repeat_n(0.0, n_models));
-        right.extend(std::iter::repeat_n(inner.limit, inner.n_rows));
+        let (n_models, n_levels) = (table.n_models(), inner.weights.len());
+        let mut right = vec![1.0; n_levels + n_models];
+        right.extend(std::iter::repeat_n(0.0, n_levels * n_models));
+        right.extend(std::iter::repeat_n(inner.limit, n_levels * inner.n_rows));
         right.extend(std::iter::repeat_n(1.0, inner.n_resources));
         if let Some(least) = inner.least_units {
             right.push(least);
         }
         let best = start.cloned().unwrap_or_else(|| Dual {
             bound: f64::INFINITY,
-            prices: vec![0.0; n_models],
-            row_prices: vec![0.0; inner.n_rows],
+            prices: vec![0.0; n_levels * n_models],
+            row_prices: vec![0.0; n_levels * inner.n_rows],
             resource_prices: vec![0.0; inner.n_resources],
             floor_price: 0.0,
         });
@@ -220,15 +209,18 @@ impl<'a> State<'a> {
         best.resource_prices
             .iter_mut()
             .for_each(|price| *price = price.max(inner.room_reward));
-        best.row_prices
-            .iter_mut()
-            .for_each(|price| *price = price.max(inner.slack_reward));
+        for (level, weight) in inner.weights.iter().enumerate() {
+            let row_prices = &mut best.row_prices[level * inner.n_rows..][..inner.n_rows];
+            row_prices
+                .iter_mut()
+                .for_each(|price| *price = price.max(inner.slack_reward / weight));
+        }
         Self {
             table,
             inner,
             master: Master::new(right),
             columns: Vec::new(),
-            n_routes_known: 0,
+            fresh: Vec::new(),
             penalty: FIRST_PENALTY,
             best: Dual {
                 bound: f64::INFINITY,
@@ -247,16 +239,28 @@ impl<'a> State<'a> {
         self.table.n_models()
     }
 
-    fn coupling_row(&self, model: usize) -> usize {
-        1 + self.n_models() + model
+    fn n_levels(&self) -> usize {
+        self.inner.weights.len()
+    }
+
+    fn offers_row(&self, model: usize) -> usize {
+        self.n_levels() + model
+    }
+
+    fn coupling_row(&self, level: usize, model: usize) -> usize {
+        self.n_levels() + (1 + level) * self.n_models() + model
     }
 
     fn first_slo_row(&self) -> usize {
-        1 + 2 * self.n_models()
+        self.n_levels() + (1 + self.n_levels()) * self.n_models()
+    }
+
+    fn slo_row(&self, level: usize, row: usize) -> usize {
+        self.first_slo_row() + level * self.inner.n_rows + row
     }
 
     fn first_resource_row(&self) -> usize {
-        self.first_slo_row() + self.inner.n_rows
+        self.first_slo_row() + self.n_levels() * self.inner.n_rows
     }
 
     fn floor_row(&self) -> usize {
@@ -268,77 +272,85 @@ impl<'a> State<'a> {
         self.master.add(cost, entries)
     }
 
-    fn add_offer(&mut self, model: usize, offering: usize, fraction: f64) -> usize {
+    fn add_offer(&mut self, model: usize, offering: usize, point: Point) -> usize {
         let offer = self.inner.offerings[model][offering];
-        let mut entries = vec![(1 + model, 1.0), (self.coupling_row(model), -fraction)];
-        entries.extend((0..self.inner.n_rows).map(|row| (self.first_slo_row() + row, offer.flow.at(row, fraction))));
+        let mut entries = vec![(self.offers_row(model), 1.0)];
+        for level in 0..self.n_levels() {
+            let fraction = point.fractions[level];
+            let flow = offer.candidate.flow_at(level);
+            entries.push((self.coupling_row(level, model), -fraction));
+            entries.extend((0..self.inner.n_rows).map(|row| (self.slo_row(level, row), flow.at(row, fraction))));
+        }
         let resources = offer.takes.iter();
         entries.extend(resources.map(|(row, taken)| (self.first_resource_row() + *row as usize, *taken)));
         if self.inner.least_units.is_some() {
             entries.push((self.floor_row(), offer.units));
         }
-        self.add(
-            Column::Offer {
-                model,
-                offering,
-                fraction,
-            },
-            0.0,
-            entries,
-        )
+        let kind = Column::Offer { model, offering, point };
+        self.add(kind, 0.0, entries)
     }
 
-    fn add_route(&mut self, index: usize, route: &Route) {
-        let mut entries = vec![(0, 1.0)];
-        entries.extend(
-            route
-                .fractions
-                .iter()
-                .enumerate()
-                .map(|(model, w)| (self.coupling_row(model), *w)),
-        );
-        self.add(Column::Route(index), route.quality, entries);
+    fn add_route(&mut self, level: usize, index: usize, route: &Route) {
+        let mut entries = vec![(level, 1.0)];
+        let fractions = route.fractions.iter().enumerate();
+        entries.extend(fractions.map(|(model, w)| (self.coupling_row(level, model), *w)));
+        let cost = self.inner.weights[level] * route.quality;
+        self.add(Column::Route { level, index }, cost, entries);
     }
 
     /// Of the routes known before, those worth most where the solve starts: many would only slow the master down.
     fn learn_known_routes(&mut self, routes: &Routes) {
-        let worth = |route: &Route| route.quality - dot(&self.best.prices, &route.fractions);
-        let mut known: Vec<(f64, usize)> = routes.list.iter().map(worth).zip(0..).collect();
-        known.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        known.truncate(MAX_KNOWN_ROUTES);
-        for (_, index) in known {
-            self.add_route(index, &routes.list[index]);
+        for level in 0..self.n_levels() {
+            let prices = part(&self.best.prices, level, self.n_levels());
+            let worth = |route: &Route| route.quality - dot(prices, &route.fractions);
+            let mut known: Vec<(f64, usize)> = routes.list.iter().map(worth).zip(0..).collect();
+            known.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+            known.truncate(MAX_KNOWN_ROUTES);
+            for (_, index) in known {
+                self.add_route(level, index, &routes.list[index]);
+            }
         }
-        self.n_routes_known = routes.list.len();
     }
 
     fn learn_routes(&mut self, routes: &Routes) {
-        for (index, route) in routes.list.iter().enumerate().skip(self.n_routes_known) {
-            self.add_route(index, route);
+        for (level, index) in std::mem::take(&mut self.fresh) {
+            self.add_route(level, index, &routes.list[index]);
         }
-        self.n_routes_known = routes.list.len();
     }
 
     /// A basis that is feasible because it answers nothing and pays for every violation.
     fn first_basis(&mut self) -> Result<(), Stalled> {
-        let mut basis = vec![self.add(Column::Unanswered, -self.penalty, vec![(0, 1.0)])];
-        let mut used = vec![0.0; self.inner.n_rows];
+        let n_levels = self.n_levels();
+        let mut basis: Vec<usize> = (0..n_levels)
+            .map(|level| self.add(Column::Unanswered, -self.penalty, vec![(level, 1.0)]))
+            .collect();
+        let mut used = vec![0.0; n_levels * self.inner.n_rows];
         let mut taken = vec![0.0; self.inner.n_resources];
         let mut units = 0.0;
         for model in 0..self.n_models() {
             let offer = self.inner.offerings[model][0];
-            for (row, sum) in used.iter_mut().enumerate() {
-                *sum += offer.flow.at(row, offer.range.low);
+            let mut point = Point {
+                value: 0.0,
+                fractions: [0.0; MOST_LEVELS],
+            };
+            for level in 0..n_levels {
+                let low = offer.ranges.at(level, model, self.n_models()).low;
+                point.fractions[level] = low;
+                for (row, sum) in used[level * self.inner.n_rows..][..self.inner.n_rows]
+                    .iter_mut()
+                    .enumerate()
+                {
+                    *sum += offer.candidate.flow_at(level).at(row, low);
+                }
             }
             units += offer.units;
             for (row, part) in offer.takes {
                 taken[*row as usize] += part;
             }
-            let column = self.add_offer(model, 0, offer.range.low);
+            let column = self.add_offer(model, 0, point);
             basis.push(column);
         }
-        for model in 0..self.n_models() {
-            let row = self.coupling_row(model);
+        for row in self.coupling_row(0, 0)..self.first_slo_row() {
             basis.push(self.add(Column::Slack, 0.0, vec![(row, 1.0)]));
         }
         for (row, sum) in used.into_iter().enumerate() {
@@ -393,8 +405,10 @@ impl<'a> State<'a> {
             if improved {
                 self.best = Dual { bound, ..trial };
             }
-            let found = routes.list.last().is_some_and(|route| {
-                route.quality - dot(&duals.dual.prices, &route.fractions) > duals.route_rent + until.tolerance * 1e-2
+            let found = self.fresh.iter().any(|(level, index)| {
+                let route = &routes.list[*index];
+                let prices = part(&duals.dual.prices, *level, self.n_levels());
+                route.quality - dot(prices, &route.fractions) > duals.route_rents[*level] + until.tolerance * 1e-2
             });
             self.learn_routes(routes);
             if found {
@@ -447,10 +461,10 @@ impl<'a> State<'a> {
             let duals = self.read_duals();
             let mut added = false;
             for model in 0..self.n_models() {
-                let (value, offering, fraction) = self.best_offer(model, &duals.dual);
+                let (value, offering, point) = self.best_offer(model, &duals.dual);
                 let rounding = 1e-9 * (1.0 + value.abs());
                 if value > duals.offer_rents[model] + tolerance.max(rounding) {
-                    self.add_offer(model, offering, fraction);
+                    self.add_offer(model, offering, point);
                     added = true;
                 }
             }
@@ -463,37 +477,61 @@ impl<'a> State<'a> {
 
     fn read_duals(&self) -> MasterDuals {
         let duals = self.master.duals();
-        let n = self.n_models();
-        let positive = |range: std::ops::Range<usize>| duals[range].iter().map(|dual| dual.max(0.0)).collect();
+        let positive = |range: std::ops::Range<usize>| duals[range].iter().map(|dual| dual.max(0.0));
         let floor_price = self
             .inner
             .least_units
             .map_or(0.0, |_| (-duals[self.floor_row()]).max(0.0));
+        // The master counts in quality of the whole, prices in quality of their level.
+        let weights = self.inner.weights.iter();
+        let of_level = |n: usize| weights.clone().flat_map(move |weight| std::iter::repeat_n(*weight, n));
+        let n = self.n_levels();
         MasterDuals {
-            route_rent: duals[0],
-            offer_rents: duals[1..=n].to_vec(),
+            route_rents: duals[..n]
+                .iter()
+                .zip(weights.clone())
+                .map(|(rent, w)| rent / w)
+                .collect(),
+            offer_rents: duals[n..self.coupling_row(0, 0)].to_vec(),
             dual: Dual {
                 bound: f64::INFINITY,
-                prices: positive(1 + n..1 + 2 * n),
-                row_prices: positive(self.first_slo_row()..self.first_slo_row() + self.inner.n_rows),
-                resource_prices: positive(self.first_resource_row()..self.floor_row()),
+                prices: positive(self.coupling_row(0, 0)..self.first_slo_row())
+                    .zip(of_level(self.n_models()))
+                    .map(|(dual, weight)| dual / weight)
+                    .collect(),
+                row_prices: positive(self.first_slo_row()..self.first_resource_row())
+                    .zip(of_level(self.inner.n_rows))
+                    .map(|(dual, weight)| dual / weight)
+                    .collect(),
+                resource_prices: positive(self.first_resource_row()..self.floor_row()).collect(),
                 floor_price,
             },
         }
     }
 
-    /// `H` of a model at some prices: value, offering and fraction.
-    fn best_offer(&self, model: usize, dual: &Dual) -> (f64, usize, f64) {
-        best_offer(&self.inner.offerings[model], dual.prices[model], dual)
+    /// `H` of a model at some prices: value, offering and point.
+    fn best_offer(&self, model: usize, dual: &Dual) -> (f64, usize, Point) {
+        best_offer(&self.inner.offerings[model], model, dual, self.inner.weights)
     }
 
-    /// `D` at some prices; remembers the route.
+    /// `D` at some prices; remembers the routes.
     fn evaluate(&mut self, dual: &Dual, routes: &mut Routes) -> f64 {
-        self.table.evaluate(&dual.prices, &mut self.evaluation);
-        routes.evaluations += 1;
-        routes.work +=
-            1 + (self.table.n_rows() * self.n_models()) as u64 / SCORES_PER_STEP + self.n_runs * STEPS_PER_RUN;
-        let mut bound = self.evaluation.value(&dual.prices) + self.inner.limit * dual.row_prices.iter().sum::<f64>();
+        let mut bound = 0.0;
+        for (level, weight) in self.inner.weights.iter().enumerate() {
+            let prices = part(&dual.prices, level, self.n_levels());
+            let row_prices = part(&dual.row_prices, level, self.n_levels());
+            self.table.evaluate(prices, &mut self.evaluation);
+            routes.evaluations += 1;
+            routes.work += 1 + (self.table.n_rows() * self.n_models()) as u64 / SCORES_PER_STEP;
+            bound += weight * (self.evaluation.value(prices) + self.inner.limit * row_prices.iter().sum::<f64>());
+            self.fresh.push((level, routes.list.len()));
+            routes.list.push(Route {
+                prices: prices.to_vec(),
+                fractions: self.evaluation.fractions.clone(),
+                quality: self.evaluation.quality,
+            });
+        }
+        routes.work += self.n_runs * STEPS_PER_RUN;
         bound += (0..self.n_models())
             .map(|model| self.best_offer(model, dual).0)
             .sum::<f64>();
@@ -501,11 +539,6 @@ impl<'a> State<'a> {
         if let Some(least) = self.inner.least_units {
             bound -= least * dual.floor_price;
         }
-        routes.list.push(Route {
-            prices: dual.prices.clone(),
-            fractions: self.evaluation.fractions.clone(),
-            quality: self.evaluation.quality,
-        });
         bound
     }
 
@@ -518,66 +551,10 @@ impl<'a> State<'a> {
             mixture,
         }
     }
-
-    fn mixture(&self, routes: &Routes) -> Mixture {
-        let n = self.n_models();
-        let mut mixture = Mixture {
-            fractions: vec![0.0; n],
-            offers: vec![Vec::new(); n],
-            ..Mixture::default()
-        };
-        let n_rows = self.inner.n_rows;
-        let mut mixed = vec![vec![0.0; n_rows]; n];
-        for (column, value) in self.master.solution().filter(|(_, value)| *value > 0.0) {
-            match self.columns[column] {
-                Column::Route(index) => {
-                    let route = &routes.list[index];
-                    mixture.parts.push((index, value));
-                    mixture.quality += value * route.quality;
-                    for (sum, w) in mixture.fractions.iter_mut().zip(&route.fractions) {
-                        *sum += value * w;
-                    }
-                }
-                Column::Offer {
-                    model,
-                    offering,
-                    fraction,
-                } => {
-                    mixture.offers[model].push(Mixed {
-                        offering,
-                        fraction,
-                        weight: value,
-                    });
-                    let flow = self.inner.offerings[model][offering].flow;
-                    for (row, sum) in mixed[model].iter_mut().enumerate() {
-                        *sum += value * flow.at(row, fraction);
-                    }
-                }
-                _ => {}
-            }
-        }
-        let flow_of = |model: usize, row: usize| self.inner.offerings[model][0].flow.at(row, mixture.fractions[model]);
-        let used: Vec<f64> = (0..n_rows)
-            .map(|row| (0..n).map(|model| flow_of(model, row)).sum())
-            .collect();
-        // Over the broken rows alone: a multiplier may be 0 although the true flows break its row, and then says nothing.
-        let broken = |row: &usize| used[*row] > self.inner.limit;
-        mixture.hidden = (0..n)
-            .map(|model| {
-                let hidden = |row: usize| flow_of(model, row) - mixed[model][row];
-                (0..n_rows).filter(broken).map(hidden).sum()
-            })
-            .collect();
-        mixture.excess = used
-            .iter()
-            .map(|sum| sum - self.inner.limit)
-            .fold(f64::NEG_INFINITY, f64::max);
-        mixture
-    }
 }
 
 struct MasterDuals {
-    route_rent: f64,
+    route_rents: Vec<f64>,
     offer_rents: Vec<f64>,
     dual: Dual,
 }

@@ -11,7 +11,7 @@ use routerwise_types::units::{Bytes, GpuShare};
 use routerwise_types::workload::{Metric, Scope, Slo, Statistic, Workload};
 
 use crate::curve::{LatencyCurve, Reading};
-use crate::flow::Flow;
+use crate::flow::{Flow, Interval};
 use crate::prices::kernel::ScoreTable;
 use crate::resources::{self, Resource};
 use crate::search::region::Region;
@@ -33,8 +33,10 @@ pub struct Problem {
     pub units_per_gpu: u32,
     /// Least number of units that a setup must use.
     pub least_units: u32,
-    /// Arrival rate with headroom, requests/s.
+    /// Arrival rate with headroom at the first load level, requests/s.
     pub rate: f64,
+    /// What each load level counts for; sums to 1.
+    pub weights: Vec<f64>,
     /// The search stops when nothing can be better by more than this.
     pub tolerance: f64,
     /// Most inner problems to solve.
@@ -64,8 +66,10 @@ pub struct ModelOptions {
 pub struct Candidate {
     /// The configuration, or off.
     pub configuration: Option<Configuration>,
-    /// Its flow.
+    /// Its flow at the first load level.
     pub flow: Flow,
+    /// Its flows at the others.
+    pub further: Box<[Flow]>,
     /// Share units over all shards of all replicas.
     pub units: u32,
     /// Share units of one shard.
@@ -79,6 +83,16 @@ pub struct Candidate {
 }
 
 impl Candidate {
+    /// Its flow at a load level.
+    #[must_use]
+    pub fn flow_at(&self, level: usize) -> &Flow {
+        if level == 0 {
+            &self.flow
+        } else {
+            &self.further[level - 1]
+        }
+    }
+
     /// Number of replicas; none when off.
     #[must_use]
     pub fn n_replicas(&self) -> u32 {
@@ -144,12 +158,14 @@ impl Problem {
             return Err(Unplannable::NoPrompts);
         }
         at_most(scenario.models.len(), MOST_MODELS, || "models".to_owned())?;
-        let rate = workload.rate.value() * (1.0 + workload.planning.headroom);
+        let rates: Vec<f64> = (0..workload.levels.len())
+            .map(|level| workload.rate_at(level).value() * (1.0 + workload.planning.headroom))
+            .collect();
         let rows = rows(workload);
         let units_per_gpu = units_per_gpu(&scenario.models);
         let mut models = Vec::with_capacity(scenario.models.len());
         for model in &scenario.models {
-            let candidates = candidates(scenario, model, &rows, rate, units_per_gpu);
+            let candidates = candidates(scenario, model, &rows, &rates, units_per_gpu);
             if candidates.is_empty() {
                 return Err(Unplannable::NoConfiguration {
                     model: model.name.clone(),
@@ -185,7 +201,8 @@ impl Problem {
             ),
             cluster: scenario.cluster.clone(),
             units_per_gpu,
-            rate,
+            rate: rates[0],
+            weights: (0..rates.len()).map(|level| workload.weight_of(level)).collect(),
             tolerance: workload.planning.tolerance,
             max_solves: workload.planning.max_solves,
             resources: Vec::new(),
@@ -234,8 +251,46 @@ impl Problem {
             rows: self.rows.clone(),
             cluster: self.cluster.clone(),
             resources: self.resources.clone(),
+            weights: self.weights.clone(),
             ..*self
         }
+    }
+
+    /// One load level of one setup by itself.
+    pub(crate) fn at_level(&self, level: usize, candidates: &[usize], rate: f64) -> Self {
+        let models = self
+            .models
+            .iter()
+            .zip(candidates)
+            .map(|(model, candidate)| ModelOptions {
+                name: model.name.clone(),
+                candidates: vec![Candidate {
+                    flow: model.candidates[*candidate].flow_at(level).clone(),
+                    further: Box::default(),
+                    ..model.candidates[*candidate].clone()
+                }],
+            });
+        Self {
+            table: Arc::clone(&self.table),
+            models: models.collect(),
+            rows: self.rows.clone(),
+            cluster: self.cluster.clone(),
+            resources: self.resources.clone(),
+            weights: vec![1.0],
+            rate,
+            ..*self
+        }
+    }
+
+    /// Number of load levels.
+    #[must_use]
+    pub fn n_levels(&self) -> usize {
+        self.weights.len()
+    }
+
+    /// Every fraction of every model at every level, unconfined.
+    pub(crate) fn all_ranges(&self) -> Vec<Interval> {
+        vec![Interval::ALL; self.n_levels() * self.models.len()]
     }
 
     /// Units of all GPUs together.
@@ -311,12 +366,13 @@ fn load_limit(profile: &Profile, workload: &Workload) -> Option<f64> {
     Some(limit)
 }
 
-fn candidates(scenario: &Scenario, model: &Model, rows: &[Row], rate: f64, units_per_gpu: u32) -> Vec<Candidate> {
+fn candidates(scenario: &Scenario, model: &Model, rows: &[Row], rates: &[f64], units_per_gpu: u32) -> Vec<Candidate> {
     let mut found = Vec::new();
     if model.may_be_off {
         found.push(Candidate {
             configuration: None,
             flow: Flow::off(rows.len()),
+            further: vec![Flow::off(rows.len()); rates.len() - 1].into(),
             units: 0,
             shard_units: 0,
             shard_memory: Bytes(0),
@@ -359,11 +415,12 @@ fn candidates(scenario: &Scenario, model: &Model, rows: &[Row], rate: f64, units
         };
         for n_replicas in 1..=most_replicas(scenario, model, &one, units_per_gpu) {
             // Curves without a row of their own still have to end somewhere: with no rows the flow has one piece.
-            let flow = Flow::new(&curves, &limits, rate / f64::from(n_replicas), limit);
+            let flow = |rate: &f64| Flow::new(&curves, &limits, rate / f64::from(n_replicas), limit);
             let shard_units = share_units(key.share, units_per_gpu);
             found.push(Candidate {
                 configuration: Some(Configuration { n_replicas, ..one }),
-                flow,
+                flow: flow(&rates[0]),
+                further: rates[1..].iter().map(flow).collect(),
                 units: shard_units * key.tensor_parallel * n_replicas,
                 shard_units,
                 shard_memory: model.shard_memory(key.tensor_parallel),

@@ -10,6 +10,7 @@
 
 pub(crate) mod bound;
 mod climb;
+mod decide;
 pub(crate) mod fit;
 mod fleet;
 mod gamma;
@@ -24,8 +25,7 @@ use routerwise_types::scenario::Scenario;
 use routerwise_types::setup::Placement;
 
 use crate::flow::Interval;
-use crate::packing::Packing;
-use crate::prices::{Dual, Ending, Inner, Offering, Routes, Solved, Until, solve};
+use crate::prices::{Dual, Inner, Offering, Ranges, Routes, Solved, Until, solve};
 use crate::problem::Problem;
 use crate::watch::{Phase, Progress, Watch};
 use bound::PricePoint;
@@ -35,8 +35,6 @@ use region::{Region, Terms};
 const MAX_EVALUATIONS_PER_SOLVE: u64 = 3_000;
 /// More open partial setups than this and the search stops with the gap it has.
 const MAX_OPEN: usize = 1_000_000;
-/// Flows may exceed their limit by this much, relative, through rounding.
-const FEASIBILITY: f64 = 1e-9;
 /// Part of the tolerance that the search uses up; the rest is for realising its fractions prompt by prompt.
 const SEARCH_PART: f64 = 0.8;
 /// Dives for a first routing, and candidates tried for each model in one.
@@ -48,9 +46,6 @@ const FEW_SETUPS: f64 = 1e9;
 const LARGE: usize = 4_000;
 /// Price points that the tree starts with.
 const MAX_KEPT: usize = 8;
-/// Halves of a setup's fractions that are solved before the tree begins.
-const MAX_SPLITS: u32 = 12;
-const NARROWEST: f64 = 1e-7;
 
 /// What a search found.
 #[derive(Clone, Debug)]
@@ -72,7 +67,7 @@ pub(crate) struct Incumbent {
     pub(crate) ranges: Vec<Interval>,
     pub(crate) placement: Placement,
     pub(crate) quality: f64,
-    /// Fraction of prompts per model.
+    /// Fraction of prompts per model, level after level.
     pub(crate) fractions: Vec<f64>,
     pub(crate) dual: Dual,
 }
@@ -296,7 +291,7 @@ impl<'a> Search<'a> {
                 .map(|model| u16::try_from(seed[*model]).unwrap_or(u16::MAX));
             let node = self.whole(choice.collect());
             if node.bound > self.cut_off() {
-                self.decide(node);
+                self.decide_now(node);
             }
         }
     }
@@ -327,11 +322,13 @@ impl<'a> Search<'a> {
     fn learn(&mut self, dual: &Dual) {
         let mut dual = dual.clone();
         let mut evaluation = crate::prices::kernel::Evaluation::default();
-        self.problem.table.evaluate(&dual.prices, &mut evaluation);
-        for model in 0..dual.prices.len() {
-            if evaluation.fractions[model] <= 0.0 {
-                let least = self.problem.table.least_refusing_price(model, &dual.prices);
-                dual.prices[model] = dual.prices[model].min(least);
+        let table = &self.problem.table;
+        for prices in dual.prices.chunks_mut(self.order.len()) {
+            table.evaluate(prices, &mut evaluation);
+            for model in 0..prices.len() {
+                if evaluation.fractions[model] <= 0.0 {
+                    prices[model] = prices[model].min(table.least_refusing_price(model, prices));
+                }
             }
         }
         self.spend(bound::work_of_a_point(self.problem));
@@ -401,150 +398,6 @@ impl<'a> Search<'a> {
             candidates[*model] = usize::from(*c);
         }
         candidates
-    }
-
-    fn decide(&mut self, node: Node) {
-        let candidates = self.candidates(&node.choice);
-        let (ranges, placement) = match &node.split {
-            Some(split) => (split.ranges.clone(), split.placement.clone()),
-            None => {
-                self.counts.packed += 1;
-                let (packing, steps) = fit::pack_setup(self.problem, &candidates);
-                self.spend(steps);
-                match packing {
-                    Packing::Placed(placement) => (vec![Interval::ALL; candidates.len()], placement),
-                    Packing::Impossible => return,
-                    Packing::Undecided => {
-                        self.undecided.push(node);
-                        return;
-                    }
-                }
-            }
-        };
-        let until = Until {
-            tolerance: self.problem.tolerance * 0.25,
-            cut_off: self.cut_off(),
-            max_evaluations: MAX_EVALUATIONS_PER_SOLVE,
-        };
-        let before = self.routes.work;
-        let solved = self.solve_setup(&candidates, &ranges, until);
-        self.spend(self.routes.work - before);
-        self.counts.solved += 1;
-        self.learn(&solved.dual);
-        let mut node = node;
-        node.split = Some(Box::new(Split {
-            ranges: ranges.clone(),
-            placement: placement.clone(),
-        }));
-        node.seen = self.pool.len() - 1;
-        self.tighten(&mut node);
-        self.conclude(node, &candidates, solved);
-    }
-
-    /// [`Self::decide`] before the tree has begun: what splitting leaves open is looked at here and then left to the tree, which comes
-    /// upon the setup again.
-    fn decide_now(&mut self, node: Node) {
-        self.decide(node);
-        for _ in 0..MAX_SPLITS {
-            let Some(half) = self.heap.pop().filter(|half| half.bound > self.cut_off()) else {
-                break;
-            };
-            if self.is_spent() {
-                break;
-            }
-            self.decide(half);
-        }
-        self.heap.clear();
-    }
-
-    /// Takes what a solved setup says: a better routing, a closed bound, or two halves to look at.
-    fn conclude(&mut self, node: Node, candidates: &[usize], solved: Solved) {
-        let Some(split) = node.split.clone() else { return };
-        let mixture = match (solved.ending, solved.mixture) {
-            (Ending::Infeasible | Ending::CutOff, _) | (_, None) => {
-                return self.close(&node);
-            }
-            (_, Some(mixture)) => mixture,
-        };
-        if mixture.excess <= FEASIBILITY {
-            let better = self.best.as_ref().is_none_or(|best| mixture.quality > best.quality);
-            if better {
-                self.best = Some(Incumbent {
-                    candidates: candidates.to_vec(),
-                    ranges: split.ranges.clone(),
-                    placement: split.placement.clone(),
-                    quality: mixture.quality,
-                    fractions: mixture.fractions.clone(),
-                    dual: solved.dual.clone(),
-                });
-                self.tell();
-            }
-            return self.close(&node);
-        }
-        if node.bound <= self.cut_off() {
-            return self.close(&node);
-        }
-        let worst = (0..mixture.hidden.len()).max_by(|a, b| mixture.hidden[*a].total_cmp(&mixture.hidden[*b]));
-        let Some(model) = worst else { return };
-        let range = split.ranges[model];
-        let high = range
-            .high
-            .min(self.problem.models[model].candidates[candidates[model]].flow.cap());
-        let at =
-            mixture.fractions[model].clamp(range.low + 0.02 * (high - range.low), high - 0.02 * (high - range.low));
-        if high - range.low < NARROWEST {
-            return self.close(&node);
-        }
-        for half in [
-            Interval {
-                low: range.low,
-                high: at,
-            },
-            Interval {
-                low: at,
-                high: range.high,
-            },
-        ] {
-            let mut child = node.clone();
-            let mut ranges = split.ranges.clone();
-            ranges[model] = half;
-            child.split = Some(Box::new(Split {
-                ranges,
-                placement: split.placement.clone(),
-            }));
-            child.seen = 0;
-            self.tighten(&mut child);
-            self.push_if_open(child);
-        }
-    }
-
-    /// Gives setups that may or may not fit a longer look, those first that most of the gap hangs on, while there is work left.
-    fn pack_again(&mut self) {
-        while !self.is_spent() {
-            let highest = (0..self.undecided.len()).max_by(|a, b| self.undecided[*a].cmp(&self.undecided[*b]));
-            let Some(at) = highest.filter(|at| self.undecided[*at].bound > self.cut_off()) else {
-                return;
-            };
-            let mut node = self.undecided.swap_remove(at);
-            let candidates = self.candidates(&node.choice);
-            let (packing, steps) = fit::pack_long(self.problem, &candidates);
-            self.spend(steps);
-            match packing {
-                Packing::Placed(placement) => {
-                    let ranges = vec![Interval::ALL; candidates.len()];
-                    node.split = Some(Box::new(Split { ranges, placement }));
-                    self.push(node);
-                    self.run_on();
-                }
-                Packing::Impossible => {}
-                Packing::Undecided => self.close(&node),
-            }
-        }
-    }
-
-    /// A closed setup still limits what may be claimed, by its bound. One without a routing has a bound below 0.
-    fn close(&mut self, node: &Node) {
-        self.set_aside = self.set_aside.max(node.bound);
     }
 
     fn solve_setup(&mut self, candidates: &[usize], ranges: &[Interval], until: Until) -> Solved {
@@ -618,18 +471,17 @@ pub(crate) fn solve_candidates(
 pub(crate) fn inner<'a>(
     problem: &'a Problem,
     candidates: &[usize],
-    ranges: &[Interval],
+    ranges: &'a [Interval],
     tightening: Tightening,
 ) -> Inner<'a> {
     let offerings = problem
         .models
         .iter()
         .zip(candidates)
-        .zip(ranges)
-        .map(|((model, candidate), range)| {
+        .map(|(model, candidate)| {
             vec![Offering {
-                flow: &model.candidates[*candidate].flow,
-                range: *range,
+                candidate: &model.candidates[*candidate],
+                ranges: Ranges::Each(ranges),
                 takes: &[],
                 units: 0.0,
                 profile_ix: None,
@@ -639,6 +491,7 @@ pub(crate) fn inner<'a>(
         .collect();
     Inner {
         offerings,
+        weights: &problem.weights,
         n_rows: problem.rows.len(),
         limit: tightening.limit,
         slack_reward: tightening.slack_reward,

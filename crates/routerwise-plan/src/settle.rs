@@ -1,9 +1,10 @@
 //! The best setup, finished: idle shares given away, prices found that do prompt by prompt what the solution does in the mean.
 
 use routerwise_types::plan::Routing;
+use routerwise_types::scenario::Scenario;
 
 use crate::packing::Packing;
-use crate::prices::{Dual, Routes, Until};
+use crate::prices::{Dual, Routes, Until, part};
 use crate::problem::{Candidate, Problem};
 use crate::search::fit::pack_setup;
 use crate::search::{Incumbent, Tightening, solve_candidates};
@@ -15,6 +16,50 @@ pub(crate) struct Policy {
     pub(crate) dual: Dual,
     pub(crate) routing: Routing,
     pub(crate) realised: Realised,
+}
+
+/// One load level of the best setup, finished.
+#[derive(Clone, Debug)]
+pub(crate) struct Settled {
+    /// The level by itself, with the setup's candidates only.
+    pub(crate) problem: Problem,
+    /// The setup in its numbers.
+    pub(crate) best: Incumbent,
+    pub(crate) policy: Policy,
+}
+
+/// Settles every load level: once the setup is fixed they have nothing to do with each other.
+pub(crate) fn settle_all(
+    scenario: &Scenario,
+    problem: &Problem,
+    routes: &mut Routes,
+    best: &Incumbent,
+) -> Option<Vec<Settled>> {
+    let workload = &scenario.workload;
+    let n_levels = problem.n_levels();
+    let at_level = |level: usize| {
+        let rate = workload.rate_at(level).value() * (1.0 + workload.planning.headroom);
+        let problem = problem.at_level(level, &best.candidates, rate);
+        let best = Incumbent {
+            candidates: vec![0; best.candidates.len()],
+            ranges: part(&best.ranges, level, n_levels).to_vec(),
+            placement: best.placement.clone(),
+            quality: best.quality,
+            fractions: part(&best.fractions, level, n_levels).to_vec(),
+            dual: best.dual.at_level(level, n_levels),
+        };
+        let policy = settle(&problem, routes, &best)?;
+        Some(Settled { problem, best, policy })
+    };
+    (0..n_levels).map(at_level).collect()
+}
+
+/// Mean score over the levels.
+pub(crate) fn quality(problem: &Problem, settled: &[Settled]) -> f64 {
+    let levels = problem.weights.iter().zip(settled);
+    levels
+        .map(|(weight, settled)| weight * settled.policy.realised.quality())
+        .sum()
 }
 
 /// Quality per unused limit, relative to the tolerance: equally good routings are told apart by latency.
@@ -31,7 +76,7 @@ const NEGLIGIBLE: f64 = 1e-6;
 /// The routes of the solution disagree only on prompts that are tied or nearly so. A tie tolerance that gathers enough of them makes the
 /// plan do what the solution does; it costs at most that tolerance on those few prompts. Should that not do, the limit
 /// is tightened by what is missing and the setup solved again.
-pub(crate) fn settle(problem: &Problem, routes: &mut Routes, best: &Incumbent) -> Option<Policy> {
+fn settle(problem: &Problem, routes: &mut Routes, best: &Incumbent) -> Option<Policy> {
     let on: Vec<bool> = flags(problem, best);
     let mut ranges = best.ranges.clone();
     let mut limit = 1.0 - ROUNDING;
@@ -162,10 +207,21 @@ pub(crate) fn fill_up(problem: &Problem, best: &Incumbent) -> Incumbent {
 fn upgrades(problem: &Problem, best: &Incumbent, model: usize) -> Vec<(f64, usize, usize)> {
     let candidates = &problem.models[model].candidates;
     let now = &candidates[best.candidates[model]];
-    let w = best.fractions[model];
+    let fractions = best
+        .fractions
+        .chunks(problem.models.len())
+        .map(|of_level| of_level[model]);
     let latency = |candidate: &Candidate| -> f64 {
-        let rows = 0..problem.rows.len();
-        rows.map(|row| candidate.flow.at(row, w)).sum()
+        let levels = problem.weights.iter().zip(fractions.clone()).enumerate();
+        let at_level = |(level, (weight, w)): (usize, (&f64, f64))| -> f64 {
+            let rows = 0..problem.rows.len();
+            rows.map(|row| weight * candidate.flow_at(level).at(row, w)).sum()
+        };
+        levels.map(at_level).sum()
+    };
+    let can_take = |candidate: &Candidate| {
+        let mut levels = fractions.clone().enumerate();
+        levels.all(|(level, w)| candidate.flow_at(level).cap() >= w)
     };
     let used: u32 = best
         .candidates
@@ -178,7 +234,7 @@ fn upgrades(problem: &Problem, best: &Incumbent, model: usize) -> Vec<(f64, usiz
         .iter()
         .enumerate()
         .filter(|(_, other)| now.configuration.is_some() && now.units < other.units && other.units <= now.units + idle)
-        .filter(|(_, other)| other.flow.cap() >= w)
+        .filter(|(_, other)| can_take(other))
         .map(|(index, other)| (latency(now) - latency(other), model, index))
         .filter(|(gain, _, _)| *gain > 0.0)
         .collect()

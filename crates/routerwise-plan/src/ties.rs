@@ -57,6 +57,7 @@ pub(crate) fn splits(
     let parts_of_routes: Vec<(Vec<f32>, f64)> = mixture
         .parts
         .iter()
+        .flatten()
         .map(|(index, part)| (relative(&routes.list[*index].prices), *part))
         .collect();
     for row in 0..table.n_rows() {

@@ -80,6 +80,9 @@ pub struct Slo {
     pub target: Seconds,
 }
 
+/// Load levels that one workload may have.
+pub const MOST_LEVELS: usize = 8;
+
 /// A time of day with a rate of its own. One setup serves all levels, each with its own prices.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Level {

@@ -6,6 +6,7 @@ use std::fs;
 
 use common::{routerwise, tiny, trimmed};
 use routerwise_types::answer::{Explanation, NoPlan, Simulation, Verification};
+use routerwise_types::plan::Plan;
 
 #[test]
 fn a_plan_says_what_its_user_needs_to_see() {
@@ -178,4 +179,39 @@ fn a_stopped_search_still_writes_a_plan_or_says_that_it_has_none() {
     assert_eq!((code, err.as_str()), (0, ""));
     let (code, out, _) = routerwise(folder.path(), &["verify", "tiny/plan.json"]);
     assert_eq!(code, 0, "{out}");
+}
+
+#[test]
+fn one_setup_serves_day_and_night_each_with_its_own_prices() {
+    let folder = tiny();
+    let file = folder.path().join("tiny/workload.toml");
+    let levels = "\n[[level]]\nname = \"day\"\npart = \"100 %\"\nhours = 14\n[[level]]\nname = \"night\"\npart = \"20 %\"\nhours = 10\n";
+    fs::write(&file, fs::read_to_string(&file).unwrap() + levels).unwrap();
+    let (code, out, err) = routerwise(folder.path(), &["check", "tiny"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("level `night`: 20 % of that rate for 10 hours"), "{out}");
+
+    let (code, out, err) = routerwise(folder.path(), &["plan", "tiny", "--rate", "100"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.contains("day") && out.contains("night"), "{out}");
+    let (code, out, err) = routerwise(folder.path(), &["verify", "tiny/plan.json"]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+
+    let text = fs::read_to_string(folder.path().join("tiny/plan.json")).unwrap();
+    let plan: Plan = serde_json::from_str(&text).unwrap();
+    let quality = |at: usize| plan.policies[at].prediction.quality.value();
+    assert_eq!(plan.policies.len(), 2);
+    assert!(
+        quality(1) > quality(0),
+        "at night there is room for the better model: {text}"
+    );
+    let mean = plan
+        .policies
+        .iter()
+        .map(|policy| policy.weight.value() * policy.prediction.quality.value());
+    assert!((mean.sum::<f64>() - plan.certificate.quality.value()).abs() < 1e-9);
+
+    let (code, out, err) = routerwise(folder.path(), &["simulate", "tiny/plan.json", "--requests", "2000"]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert!(out.contains("night: Simulated"), "{out}");
 }

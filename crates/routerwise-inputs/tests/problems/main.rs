@@ -6,6 +6,7 @@
 mod cluster;
 mod damage;
 mod files;
+mod level;
 mod models;
 mod objective;
 mod profiles;

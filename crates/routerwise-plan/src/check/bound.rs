@@ -16,7 +16,7 @@ use routerwise_types::scenario::Scenario;
 
 use super::boxes::{self, Verdict};
 use super::packer::{Fit, Replica, fits};
-use super::points::{Budget, Point, packed};
+use super::points::{Budget, Point, level_weights, packed};
 use super::reading::rows;
 use super::space::{Choice, choices};
 use super::{TOLERANCE, Violation, mismatch, number};
@@ -250,7 +250,13 @@ impl Prover<'_> {
             self.work = MAX_WORK + 1;
             return;
         }
-        match boxes::prove(&choices, &self.points, self.upper_bound + TOLERANCE, &mut self.work) {
+        match boxes::prove(
+            &choices,
+            &self.points,
+            &level_weights(self.scenario),
+            self.upper_bound + TOLERANCE,
+            &mut self.work,
+        ) {
             Verdict::Proven => {}
             Verdict::Open(proven) => self.found.push(Violation::Uncovered {
                 setup: self.setup(),

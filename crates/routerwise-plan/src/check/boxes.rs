@@ -1,7 +1,11 @@
 //! Proof for one whole setup after splitting its fractions.
 //!
 //! Where a flow is not convex, no single dual point need be tight for the setup as a whole. Confining the fractions to boxes
-//! `low_i ≤ w_i ≤ high_i` lowers every `H_i`, and each box may be proven by a point of its own, or be empty.
+//! `low_i ≤ w_i ≤ high_i` lowers every `H_i`, and each box may be proven by a point of its own, or be empty. With its setup fixed every
+//! load level is a problem of its own, so each has its own boxes and the bound is the weighted sum of the levels' highest.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
 
 use super::points::Point;
 use super::space::{Choice, Flow};
@@ -18,109 +22,155 @@ const NARROWEST: f64 = 1e-9;
 /// Boxes of one setup.
 const MAX_BOXES: u64 = 400_000;
 
-pub(super) fn prove(choices: &[&Choice], points: &[Point], limit: f64, work: &mut u64) -> Verdict {
-    let start = flows(choices).map(|flow| (0.0, flow.cap())).collect();
-    let mut left = MAX_BOXES;
-    let mut stack: Vec<Vec<(f64, f64)>> = vec![start];
-    while let Some(ranges) = stack.pop() {
-        if left == 0 {
-            return Verdict::OutOfWork;
-        }
-        left -= 1;
-        *work += (points.len() * ranges.len()) as u64;
-        let Some(ranges) = tighten(choices, ranges) else {
-            continue;
+pub(super) fn prove(choices: &[&Choice], points: &[Point], weights: &[f64], limit: f64, work: &mut u64) -> Verdict {
+    let mut levels: Vec<Level<'_>> = Vec::with_capacity(weights.len());
+    for (level, weight) in weights.iter().enumerate() {
+        let mut level = Level {
+            level,
+            weight: *weight,
+            flows: choices.iter().map(|choice| &choice.flows[level]).collect(),
+            points,
+            open: BinaryHeap::new(),
         };
-        let bounds = points.iter().map(|point| (bound(choices, point, &ranges), point));
-        let Some((least, point)) = bounds.min_by(|a, b| a.0.total_cmp(&b.0)) else {
-            return Verdict::Open(f64::INFINITY);
-        };
-        if least <= limit {
-            continue;
-        }
-        let Some((model, at)) = split(choices, point, &ranges) else {
-            return Verdict::Open(least);
-        };
-        let half = |low: f64, high: f64| {
-            let mut half = ranges.clone();
-            half[model] = (low, high);
-            half
-        };
-        let (low, high) = ranges[model];
-        let mut halves = [half(low, at), half(at, high)];
-        // The worse half last, so that it is looked at first: what cannot be proven shows up soon.
-        let worst = |half: &Vec<(f64, f64)>| {
-            points
-                .iter()
-                .map(|p| bound(choices, p, half))
-                .fold(f64::INFINITY, f64::min)
-        };
-        halves.sort_by(|a, b| worst(a).total_cmp(&worst(b)));
-        stack.extend(halves);
+        level.push(level.flows.iter().map(|flow| (0.0, flow.cap())).collect(), work);
+        levels.push(level);
     }
-    Verdict::Proven
+    for _ in 0..MAX_BOXES {
+        // A level without a box has no routing, and neither has the setup.
+        let Some(highest) = levels.iter().map(Level::highest).sum::<Option<f64>>() else {
+            return Verdict::Proven;
+        };
+        if highest <= limit {
+            return Verdict::Proven;
+        }
+        let splits = levels
+            .iter()
+            .enumerate()
+            .filter_map(|(at, level)| Some((at, level.split()?)));
+        let Some((at, split)) = splits.max_by(|a, b| a.1.gain.total_cmp(&b.1.gain)) else {
+            return Verdict::Open(highest);
+        };
+        levels[at].halve(&split, work);
+    }
+    Verdict::OutOfWork
 }
 
-/// All flows, level by level; ranges are kept in the same order.
-fn flows<'a>(choices: &'a [&'a Choice]) -> impl Iterator<Item = &'a Flow> {
-    let n_levels = choices.first().map_or(0, |choice| choice.flows.len());
-    (0..n_levels).flat_map(move |level| choices.iter().map(move |choice| &choice.flows[level]))
+/// One load level of a setup.
+struct Level<'a> {
+    level: usize,
+    weight: f64,
+    flows: Vec<&'a Flow>,
+    points: &'a [Point],
+    /// Boxes that together hold every routing, highest bound first.
+    open: BinaryHeap<Open>,
 }
 
-fn bound(choices: &[&Choice], point: &Point, ranges: &[(f64, f64)]) -> f64 {
-    let n = choices.len();
-    let worth = flows(choices).zip(ranges).enumerate().map(|(at, (flow, (low, high)))| {
-        let (level, model) = (at / n, at % n);
-        let prices = &point.levels[level];
-        point.weights[level] * flow.worth(prices.prices[model], &prices.slo_prices, *low, *high)
-    });
-    point.base + worth.sum::<f64>()
+/// Fractions confined to ranges, one for each model.
+#[derive(PartialEq)]
+struct Open {
+    bound: f64,
+    /// The point that proves it.
+    point: usize,
+    ranges: Vec<(f64, f64)>,
 }
 
-/// Drops what cannot be: at each level fractions sum to 1, and every row holds. Nothing when nothing is left.
-fn tighten(choices: &[&Choice], mut ranges: Vec<(f64, f64)>) -> Option<Vec<(f64, f64)>> {
-    const ROUNDING: f64 = 1e-10;
-    let n = choices.len();
-    for (level, ranges) in ranges.chunks_mut(n).enumerate() {
+impl Eq for Open {}
+impl PartialOrd for Open {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Open {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.bound.total_cmp(&other.bound)
+    }
+}
+
+/// Which range to split, where, and what it may gain.
+struct Split {
+    model: usize,
+    at: f64,
+    gain: f64,
+}
+
+impl Level<'_> {
+    /// What the level adds to the bound; nothing when no box is left.
+    fn highest(&self) -> Option<f64> {
+        self.open.peek().map(|open| self.weight * open.bound)
+    }
+
+    /// Adds a box with its bound, unless it is empty.
+    fn push(&mut self, ranges: Vec<(f64, f64)>, work: &mut u64) {
+        *work += (self.points.len() * ranges.len()) as u64;
+        let Some(ranges) = self.tighten(ranges) else { return };
+        let bounds = self.points.iter().map(|point| self.bound(point, &ranges)).enumerate();
+        let least = bounds.min_by(|a, b| a.1.total_cmp(&b.1));
+        let (point, bound) = least.unwrap_or((0, f64::INFINITY));
+        self.open.push(Open { bound, point, ranges });
+    }
+
+    fn bound(&self, point: &Point, ranges: &[(f64, f64)]) -> f64 {
+        let prices = &point.levels[self.level];
+        let worth = self.flows.iter().zip(ranges).enumerate();
+        let worth =
+            worth.map(|(model, (flow, (low, high)))| flow.worth(prices.prices[model], &prices.slo_prices, *low, *high));
+        point.bases[self.level] + worth.sum::<f64>()
+    }
+
+    /// Drops what cannot be: fractions sum to 1, and every row holds. Nothing when nothing is left.
+    fn tighten(&self, mut ranges: Vec<(f64, f64)>) -> Option<Vec<(f64, f64)>> {
+        const ROUNDING: f64 = 1e-10;
         let low: f64 = ranges.iter().map(|range| range.0).sum();
         let high: f64 = ranges.iter().map(|range| range.1).sum();
         if low > 1.0 + ROUNDING || high < 1.0 - ROUNDING {
             return None;
         }
-        for range in ranges.iter_mut() {
+        for range in &mut ranges {
             let (least, most) = (1.0 - (high - range.1) - ROUNDING, 1.0 - (low - range.0) + ROUNDING);
             *range = (range.0.max(least), range.1.min(most));
         }
-        let n_rows = choices.first().map_or(0, |choice| choice.flows[level].n_rows());
+        let n_rows = self.flows.first().map_or(0, |flow| flow.n_rows());
         let breaks_row = (0..n_rows).any(|row| {
-            let pairs = choices.iter().zip(ranges.iter());
-            let least: f64 = pairs
-                .map(|(choice, range)| choice.flows[level].of_row(row, range.0))
-                .sum();
+            let pairs = self.flows.iter().zip(&ranges);
+            let least: f64 = pairs.map(|(flow, range)| flow.of_row(row, range.0)).sum();
             least > 1.0 + 1e-9
         });
-        if breaks_row {
-            return None;
+        (!breaks_row).then_some(ranges)
+    }
+
+    /// How to split the highest box: at the worst kink, else the middle of the widest range.
+    fn split(&self) -> Option<Split> {
+        let open = self.open.peek()?;
+        let slo_prices = &self.points.get(open.point)?.levels[self.level].slo_prices;
+        let ranges = self.flows.iter().zip(&open.ranges).enumerate();
+        let kinks = ranges.filter_map(|(model, (flow, (low, high)))| {
+            let (at, gap) = flow.worst_kink(slo_prices, *low, *high)?;
+            Some(Split {
+                model,
+                at,
+                gain: self.weight * gap,
+            })
+        });
+        if let Some(worst) = kinks.max_by(|a, b| a.gain.total_cmp(&b.gain)) {
+            return Some(worst);
+        }
+        let widths = open.ranges.iter().map(|(low, high)| high - low).enumerate();
+        let (model, width) = widths.max_by(|a, b| a.1.total_cmp(&b.1))?;
+        (width > NARROWEST).then(|| Split {
+            model,
+            at: 0.5 * (open.ranges[model].0 + open.ranges[model].1),
+            // No kink is worth less.
+            gain: 1e-15 * width,
+        })
+    }
+
+    fn halve(&mut self, split: &Split, work: &mut u64) {
+        let Some(open) = self.open.pop() else { return };
+        let (low, high) = open.ranges[split.model];
+        for half in [(low, split.at), (split.at, high)] {
+            let mut ranges = open.ranges.clone();
+            ranges[split.model] = half;
+            self.push(ranges, work);
         }
     }
-    Some(ranges)
-}
-
-/// Which range to split, and where: at the worst kink, else the middle of the widest.
-fn split(choices: &[&Choice], point: &Point, ranges: &[(f64, f64)]) -> Option<(usize, f64)> {
-    let n = choices.len();
-    let kinks = flows(choices)
-        .zip(ranges)
-        .enumerate()
-        .filter_map(|(at, (flow, (low, high)))| {
-            let level = at / n;
-            let (w, gap) = flow.worst_kink(&point.levels[level].slo_prices, *low, *high)?;
-            Some((at, w, point.weights[level] * gap))
-        });
-    if let Some((at, w, _)) = kinks.max_by(|a, b| a.2.total_cmp(&b.2)) {
-        return Some((at, w));
-    }
-    let widths = ranges.iter().map(|(low, high)| high - low).enumerate();
-    let (at, width) = widths.max_by(|a, b| a.1.total_cmp(&b.1))?;
-    (width > NARROWEST).then(|| (at, 0.5 * (ranges[at].0 + ranges[at].1)))
 }

@@ -120,14 +120,21 @@ impl Budget {
     }
 }
 
+/// Part of all requests that comes at each load level.
+pub(super) fn level_weights(scenario: &Scenario) -> Vec<f64> {
+    let levels = &scenario.workload.levels;
+    let all: f64 = levels.iter().map(|level| level.part * level.hours).sum();
+    levels.iter().map(|level| level.part * level.hours / all).collect()
+}
+
 /// One dual point, tabulated.
 pub(super) struct Point {
     /// `α` and `β` of each level.
     pub(super) levels: Vec<PolicyPrices>,
-    /// What each level counts for.
-    pub(super) weights: Vec<f64>,
-    /// `A(α) + Σ β`, the weighted sum over the levels.
-    pub(super) base: f64,
+    /// `A(α) + Σ β` of each level.
+    pub(super) bases: Vec<f64>,
+    /// Their weighted sum.
+    base: f64,
     /// `Σ γ`.
     resources: f64,
     /// `H` less what the choice takes at prices `γ`, of every choice of every model.
@@ -138,9 +145,7 @@ pub(super) struct Point {
 
 impl Point {
     pub(super) fn new(scenario: &Scenario, space: &[Vec<Choice>], budget: &Budget, stated: &DualPoint) -> Self {
-        let levels = &scenario.workload.levels;
-        let all: f64 = levels.iter().map(|level| level.part * level.hours).sum();
-        let weights: Vec<f64> = levels.iter().map(|level| level.part * level.hours / all).collect();
+        let weights = level_weights(scenario);
         let worth_of = |model: usize, choice: &Choice| {
             let taken = stated.resource_prices.iter();
             let cost: f64 = taken.map(|row| row.price * taken_of(scenario, choice, row)).sum();
@@ -154,10 +159,8 @@ impl Point {
             .enumerate()
             .map(|(model, choices)| choices.iter().map(|choice| worth_of(model, choice)).collect())
             .collect();
-        let by_level = stated.policies.iter().zip(&weights);
-        let base =
-            by_level.map(|(at, weight)| weight * (answered(scenario, &at.prices) + at.slo_prices.iter().sum::<f64>()));
-        let base = base.sum();
+        let base = |at: &PolicyPrices| answered(scenario, &at.prices) + at.slo_prices.iter().sum::<f64>();
+        let bases: Vec<f64> = stated.policies.iter().map(base).collect();
         let complete = |used: usize| if used >= budget.least { 0.0 } else { f64::NEG_INFINITY };
         let mut rest = vec![(0..=budget.most).map(complete).collect::<Vec<f64>>()];
         for (choices, worth) in space.iter().zip(&worth).rev() {
@@ -175,8 +178,8 @@ impl Point {
         rest.reverse();
         Self {
             levels: stated.policies.clone(),
-            weights,
-            base,
+            base: bases.iter().zip(&weights).map(|(base, weight)| base * weight).sum(),
+            bases,
             resources: stated.resource_prices.iter().map(|row| row.price).sum(),
             worth,
             rest,

@@ -4,8 +4,46 @@
 //! `H_r = r·H_1`, and whatever is linear in `r` is highest at one end. Beyond that a model could take all prompts; there `H_r`
 //! is still rising, so the last one bounds the rest and most need no look.
 
-use super::{Dual, Offering};
-use crate::flow::Offer;
+use routerwise_types::workload::MOST_LEVELS;
+
+use super::Dual;
+use crate::flow::Interval;
+use crate::problem::Candidate;
+
+/// One configuration that a model may offer points of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Offering<'a> {
+    /// What it is, with its flows.
+    pub(crate) candidate: &'a Candidate,
+    /// Fractions that it may take.
+    pub(crate) ranges: Ranges<'a>,
+    /// Parts of resource rows that it takes.
+    pub(crate) takes: &'a [(u32, f64)],
+    /// Share units relative to all of the cluster's, for the floor.
+    pub(crate) units: f64,
+    /// Which profile it is of: offerings of one profile differ in replicas only.
+    pub(crate) profile_ix: Option<usize>,
+    /// Replicas; 1 where the profile is not told.
+    pub(crate) n_replicas: u32,
+}
+
+/// Ranges of fractions, level by level and model by model.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ranges<'a> {
+    /// Everything.
+    All,
+    /// Those of all levels and models.
+    Each(&'a [Interval]),
+}
+
+impl Ranges<'_> {
+    pub(crate) fn at(self, level: usize, model: usize, n_models: usize) -> Interval {
+        match self {
+            Self::All => Interval::ALL,
+            Self::Each(ranges) => ranges[level * n_models + model],
+        }
+    }
+}
 
 impl Offering<'_> {
     /// What it costs to take up what the offering takes.
@@ -41,35 +79,74 @@ fn linear_part(run: &[Offering<'_>], fraction: f64) -> usize {
     ((1.0 / fraction * (1.0 - 1e-12)).floor() as usize).clamp(1, run.len())
 }
 
-fn look(offering: &Offering<'_>, price: f64, dual: &Dual) -> Offer {
-    offering.flow.best(price, &dual.row_prices, offering.range)
+/// A point of an offering: a fraction for each load level.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Point {
+    /// `H`, the weighted sum over the levels.
+    pub(crate) value: f64,
+    pub(crate) fractions: [f64; MOST_LEVELS],
 }
 
-/// Value at the prices less the cost of what it takes, index and fraction of a model's best offer.
-pub(crate) fn best_offer(offerings: &[Offering<'_>], price: f64, dual: &Dual) -> (f64, usize, f64) {
-    let mut best = (f64::NEG_INFINITY, 0, 0.0);
+impl Point {
+    fn highest(&self) -> f64 {
+        self.fractions.iter().copied().fold(0.0, f64::max)
+    }
+}
+
+/// The best point of an offering of a model at some prices.
+fn look(offering: &Offering<'_>, model: usize, dual: &Dual, weights: &[f64]) -> Point {
+    let n_models = dual.prices.len() / weights.len();
+    let n_rows = dual.row_prices.len() / weights.len();
+    let mut point = Point {
+        value: 0.0,
+        fractions: [0.0; MOST_LEVELS],
+    };
+    for (level, weight) in weights.iter().enumerate() {
+        let row_prices = &dual.row_prices[level * n_rows..][..n_rows];
+        let price = dual.prices[level * n_models + model];
+        let range = offering.ranges.at(level, model, n_models);
+        let best = offering.candidate.flow_at(level).best(price, row_prices, range);
+        point.value += weight * best.value;
+        point.fractions[level] = best.fraction;
+    }
+    point
+}
+
+/// Value at the prices less the cost of what it takes, index and point of a model's best offer.
+pub(crate) fn best_offer(
+    offerings: &[Offering<'_>],
+    model: usize,
+    dual: &Dual,
+    weights: &[f64],
+) -> (f64, usize, Point) {
+    let none = Point {
+        value: f64::NEG_INFINITY,
+        fractions: [0.0; MOST_LEVELS],
+    };
+    let look = |offering: &Offering<'_>| look(offering, model, dual, weights);
+    let mut best = (f64::NEG_INFINITY, 0, none);
     let mut first = 0;
     for run in runs(offerings) {
         let unit = cost_of_one(run, dual);
-        let mut keep = |at: usize, offer: Offer| {
-            let value = offer.value - unit * f64::from(run[at].n_replicas);
+        let mut keep = |at: usize, point: Point| {
+            let value = point.value - unit * f64::from(run[at].n_replicas);
             if value > best.0 {
-                best = (value, first + at, offer.fraction);
+                best = (value, first + at, point);
             }
             best.0
         };
-        let one = look(&run[0], price, dual);
+        let one = look(&run[0]);
         let mut highest = keep(0, one);
-        let linear = linear_part(run, one.fraction);
+        let linear = linear_part(run, one.highest());
         if linear > 1 {
-            highest = keep(linear - 1, look(&run[linear - 1], price, dual));
+            highest = keep(linear - 1, look(&run[linear - 1]));
         }
         if linear < run.len() {
-            let last = look(&run[run.len() - 1], price, dual);
+            let last = look(&run[run.len() - 1]);
             highest = keep(run.len() - 1, last).max(highest);
             for (at, offering) in run.iter().enumerate().take(run.len() - 1).skip(linear) {
                 if last.value - unit * f64::from(offering.n_replicas) > highest {
-                    highest = keep(at, look(offering, price, dual));
+                    highest = keep(at, look(offering));
                 }
             }
         }
@@ -88,17 +165,17 @@ pub(crate) fn costs(offerings: &[Offering<'_>], resource_prices: &[f64]) -> Vec<
     costs
 }
 
-/// `H` of every offering.
-pub(crate) fn values(offerings: &[Offering<'_>], price: f64, dual: &Dual) -> Vec<f64> {
+/// `H` of every offering of a model.
+pub(crate) fn values(offerings: &[Offering<'_>], model: usize, dual: &Dual, weights: &[f64]) -> Vec<f64> {
     let mut values = Vec::with_capacity(offerings.len());
     for run in runs(offerings) {
-        let one = look(&run[0], price, dual);
-        let linear = linear_part(run, one.fraction);
+        let one = look(&run[0], model, dual, weights);
+        let linear = linear_part(run, one.highest());
         for (at, offering) in run.iter().enumerate() {
             values.push(if at < linear && run[0].n_replicas == 1 {
                 one.value * f64::from(offering.n_replicas)
             } else {
-                look(offering, price, dual).value
+                look(offering, model, dual, weights).value
             });
         }
     }
@@ -109,9 +186,11 @@ pub(crate) fn values(offerings: &[Offering<'_>], price: f64, dual: &Dual) -> Vec
 mod tests {
     use proptest::prelude::*;
 
+    use routerwise_types::units::Bytes;
+
     use super::*;
     use crate::curve::{LatencyCurve, Sample};
-    use crate::flow::{Flow, Interval};
+    use crate::flow::Flow;
 
     proptest! {
         #[test]
@@ -125,23 +204,52 @@ mod tests {
                 .map(|(dx, dy)| { x += dx; y += dy; Sample { load: x, value: y, weight: 1 } })
                 .collect();
             let curve = LatencyCurve::new(&samples, x).unwrap();
-            let flows: Vec<Flow> =
-                (1..=n).map(|r| Flow::new(std::slice::from_ref(&curve), &[0.5], rate / f64::from(r), curve.end())).collect();
-            let takes: Vec<[(u32, f64); 1]> = (1..=n).map(|r| [(0, f64::from(r))]).collect();
-            let offerings: Vec<Offering<'_>> = (1..=n)
-                .zip(flows.iter().zip(&takes))
-                .map(|(n_replicas, (flow, takes))| Offering { flow, range: Interval::ALL, takes, units: 0.0, profile_ix: Some(0), n_replicas })
+            let parts = [1.0, 0.4];
+            let weights = [0.7, 0.3];
+            let candidates: Vec<Candidate> = (1..=n)
+                .map(|r| {
+                    let flow = |part: f64| Flow::new(std::slice::from_ref(&curve), &[0.5], part * rate / f64::from(r), curve.end());
+                    Candidate {
+                        flow: flow(parts[0]),
+                        further: vec![flow(parts[1])].into(),
+                        configuration: None,
+                        units: 0,
+                        shard_units: 0,
+                        shard_memory: Bytes(0),
+                        takes: vec![(0, f64::from(r))].into(),
+                        profile_ix: Some(0),
+                    }
+                })
                 .collect();
-            let dual = Dual {
-                bound: 0.0, prices: vec![price], row_prices: vec![row_price], resource_prices: vec![unit_price], floor_price: 0.0,
-            };
-            let plain: Vec<f64> = offerings.iter().map(|o| o.flow.best(price, &[row_price], o.range).value).collect();
-            for (value, plain) in values(&offerings, price, &dual).iter().zip(&plain) {
-                prop_assert!((value - plain).abs() < 1e-9);
+            let offerings: Vec<Offering<'_>> = (1..=n)
+                .zip(&candidates)
+                .map(|(n_replicas, candidate)| Offering {
+                    candidate, ranges: Ranges::All, takes: &candidate.takes, units: 0.0, profile_ix: Some(0), n_replicas,
+                })
+                .collect();
+            for n_levels in 1..=2 {
+                let dual = Dual {
+                    bound: 0.0,
+                    prices: [price, 0.5 * price][..n_levels].to_vec(),
+                    row_prices: [row_price, 2.0 * row_price][..n_levels].to_vec(),
+                    resource_prices: vec![unit_price],
+                    floor_price: 0.0,
+                };
+                let plain: Vec<f64> = candidates
+                    .iter()
+                    .map(|c| {
+                        let at = |l: usize| weights[l] * c.flow_at(l).best(dual.prices[l], &dual.row_prices[l..=l], Interval::ALL).value;
+                        (0..n_levels).map(at).sum()
+                    })
+                    .collect();
+                let weights = &weights[..n_levels];
+                for (value, plain) in values(&offerings, 0, &dual, weights).iter().zip(&plain) {
+                    prop_assert!((value - plain).abs() < 1e-9);
+                }
+                let paid = plain.iter().zip(&offerings).map(|(value, o)| value - unit_price * f64::from(o.n_replicas));
+                let highest = paid.fold(f64::NEG_INFINITY, f64::max);
+                prop_assert!((best_offer(&offerings, 0, &dual, weights).0 - highest).abs() < 1e-9);
             }
-            let paid = plain.iter().zip(&offerings).map(|(value, o)| value - unit_price * f64::from(o.n_replicas));
-            let highest = paid.fold(f64::NEG_INFINITY, f64::max);
-            prop_assert!((best_offer(&offerings, price, &dual).0 - highest).abs() < 1e-9);
         }
     }
 }

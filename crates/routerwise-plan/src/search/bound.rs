@@ -4,7 +4,7 @@ use routerwise_types::plan::Measure;
 
 use super::gamma;
 use crate::flow::Interval;
-use crate::prices::{Dual, Offering, costs, values};
+use crate::prices::{Dual, Offering, Ranges, costs, part, values};
 use crate::problem::{Candidate, Problem};
 use crate::resources::Part;
 
@@ -40,7 +40,7 @@ impl PricePoint {
         let worth: Vec<Vec<f64>> = order
             .iter()
             .zip(&offerings)
-            .map(|(model, offerings)| values(offerings, dual.prices[*model], dual))
+            .map(|(model, offerings)| values(offerings, *model, dual, &problem.weights))
             .collect();
         let prices = gamma::resource_prices(problem, &offerings, &worth);
         let is_small = is_small(problem);
@@ -58,7 +58,7 @@ impl PricePoint {
             })
             .collect();
         Self {
-            base: problem.table.exact_value(&dual.prices) + dual.row_prices.iter().sum::<f64>(),
+            base: base(problem, dual),
             resources: resource_prices.iter().sum(),
             rest: if is_small {
                 knapsack(problem, order, &net)
@@ -93,12 +93,28 @@ impl PricePoint {
     /// Bound of a whole setup with its fractions confined to ranges.
     pub(crate) fn bound_within(&self, problem: &Problem, order: &[usize], choice: &[u16], ranges: &[Interval]) -> f64 {
         let mut bound = self.base;
+        let (n, n_levels) = (problem.models.len(), problem.n_levels());
         for (model, c) in order.iter().zip(choice) {
-            let flow = &problem.models[*model].candidates[usize::from(*c)].flow;
-            bound += flow.best(self.prices[*model], &self.row_prices, ranges[*model]).value;
+            let candidate = &problem.models[*model].candidates[usize::from(*c)];
+            for (level, weight) in problem.weights.iter().enumerate() {
+                let at = level * n + model;
+                let row_prices = part(&self.row_prices, level, n_levels);
+                let best = candidate.flow_at(level).best(self.prices[at], row_prices, ranges[at]);
+                bound += weight * best.value;
+            }
         }
         bound
     }
+}
+
+/// `A(α) + Σ β`, the weighted sum over the levels.
+fn base(problem: &Problem, dual: &Dual) -> f64 {
+    let n_levels = problem.n_levels();
+    let of = |(level, weight): (usize, &f64)| {
+        let answered = problem.table.exact_value(part(&dual.prices, level, n_levels));
+        weight * (answered + part(&dual.row_prices, level, n_levels).iter().sum::<f64>())
+    };
+    problem.weights.iter().enumerate().map(of).sum()
 }
 
 /// Units times candidates up to which the knapsack over units is worth its time.
@@ -154,8 +170,8 @@ fn without_all_units(problem: &Problem, mut prices: Vec<f64>) -> Vec<f64> {
 /// What a candidate offers when setups are still open; `all` is the cluster's share units.
 pub(crate) fn offering(candidate: &Candidate, all: f64) -> Offering<'_> {
     Offering {
-        flow: &candidate.flow,
-        range: Interval::ALL,
+        candidate,
+        ranges: Ranges::All,
         takes: &candidate.takes,
         units: f64::from(candidate.units) / all,
         profile_ix: candidate.profile_ix,

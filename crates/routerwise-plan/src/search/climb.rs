@@ -141,18 +141,22 @@ impl Search<'_> {
 
     /// How hard it is for a setup to do what the relaxation would like: the rows at its fractions, and what goes beyond capacity.
     fn strain(&self, choice: &[u16]) -> f64 {
-        let chosen = choice
-            .iter()
-            .zip(&self.order)
-            .filter(|(_, model)| **model < self.wish.len());
-        chosen
-            .map(|(c, model)| {
-                let flow = &self.problem.models[*model].candidates[usize::from(*c)].flow;
-                let (wish, cap) = (self.wish[*model], flow.cap());
+        if self.wish.is_empty() {
+            return 0.0;
+        }
+        let n = self.order.len();
+        let of = |(c, model): (&u16, &usize)| -> f64 {
+            let candidate = &self.problem.models[*model].candidates[usize::from(*c)];
+            let levels = 0..self.problem.n_levels();
+            let at_level = |level: usize| {
+                let flow = candidate.flow_at(level);
+                let (wish, cap) = (self.wish[level * n + model], flow.cap());
                 let rows = 0..self.problem.rows.len();
                 rows.map(|row| flow.at(row, wish.min(cap))).sum::<f64>() + BEYOND * (wish - cap).max(0.0)
-            })
-            .sum()
+            };
+            levels.map(at_level).sum()
+        };
+        choice.iter().zip(&self.order).map(of).sum()
     }
 
     pub(super) fn units(&self, choice: &[u16]) -> usize {

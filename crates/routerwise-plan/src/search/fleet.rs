@@ -10,7 +10,6 @@ use routerwise_types::setup::Placement;
 use super::region::{Region, Terms, relax};
 use super::round::n_replicas;
 use super::{Effort, Search, Split, Tightening, fit, inner};
-use crate::flow::Interval;
 use crate::packing::{Demand, pack_most};
 use crate::prices::kernel::ScoreTable;
 use crate::prices::{Dual, Ending, Mixture, Routes, Until, solve};
@@ -192,7 +191,7 @@ impl Search<'_> {
         }
         self.counts.packed += 1;
         node.split = Some(Box::new(Split {
-            ranges: vec![Interval::ALL; candidates.len()],
+            ranges: self.problem.all_ranges(),
             placement,
         }));
         self.decide_now(node);
@@ -207,7 +206,7 @@ impl Search<'_> {
             max_evaluations: MAX_EVALUATIONS,
         };
         let mut routes = Routes::default();
-        let ranges = vec![Interval::ALL; candidates.len()];
+        let ranges = self.problem.all_ranges();
         let inner = inner(self.problem, candidates, &ranges, Tightening::NONE);
         let solved = solve(&blank, &mut routes, &inner, None, until);
         self.spend(routes.work);

@@ -92,6 +92,7 @@ pub(crate) fn relax(
         .collect();
     let inner = Inner {
         offerings,
+        weights: &problem.weights,
         n_rows: problem.rows.len(),
         limit: 1.0,
         slack_reward: 0.0,

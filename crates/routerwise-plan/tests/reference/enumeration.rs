@@ -23,9 +23,25 @@ fn visit<'a>(problem: &'a Problem, limit: f64, setup: &mut Vec<&'a Candidate>, b
     }
     let units: u32 = setup.iter().map(|candidate| candidate.units).sum();
     if problem.least_units <= units && units <= problem.all_units() && fits(problem, setup) {
-        let runs: Vec<Vec<(f64, f64)>> = setup.iter().map(|c| convex_runs(&c.flow, problem.rows.len())).collect();
-        pieces(problem, limit, setup, &runs, &mut Vec::new(), best);
+        let levels = problem.weights.iter().enumerate();
+        let of_level = |(level, weight): (usize, &f64)| Some(weight * at_level(problem, limit, setup, level)?);
+        let found: Option<f64> = levels.map(of_level).sum();
+        *best = best.iter().copied().chain(found).reduce(f64::max);
     }
+}
+
+/// Best quality of a setup at one load level.
+fn at_level(problem: &Problem, limit: f64, setup: &[&Candidate], level: usize) -> Option<f64> {
+    let own = |candidate: &&Candidate| Candidate {
+        flow: candidate.flow_at(level).clone(),
+        ..(*candidate).clone()
+    };
+    let setup: Vec<Candidate> = setup.iter().map(own).collect();
+    let setup: Vec<&Candidate> = setup.iter().collect();
+    let runs: Vec<Vec<(f64, f64)>> = setup.iter().map(|c| convex_runs(&c.flow, problem.rows.len())).collect();
+    let mut best = None;
+    pieces(problem, limit, &setup, &runs, &mut Vec::new(), &mut best);
+    best
 }
 
 /// Every choice of one convex run per model.

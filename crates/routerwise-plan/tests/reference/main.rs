@@ -9,6 +9,7 @@ use routerwise_plan::solve;
 use routerwise_types::plan::Plan;
 use routerwise_types::scenario::Scenario;
 use routerwise_types::units::Seconds;
+use routerwise_types::workload::Level;
 use tiny::ScoreKind;
 
 /// How far the plan's quality may lie from the reference's.
@@ -109,6 +110,36 @@ fn bugs_that_enumeration_found_stay_fixed() {
         let problem = Problem::new(&scenario).unwrap();
         assert_eq!(agrees(seed, &scenario, &problem), Ok(true));
     }
+}
+
+/// One setup for several load levels: the reference solves each level of each setup by itself.
+#[test]
+fn load_levels_agree_with_enumeration() {
+    let (mut wrong, mut feasible, mut infeasible) = (Vec::new(), 0, 0);
+    for seed in 8000..8400 {
+        let (mut scenario, _) = tiny::scenario(seed);
+        scenario.workload.levels = (0..2 + seed % 2)
+            .map(|level| Level {
+                name: format!("level-{level}"),
+                part: [1.0, 0.3, 0.7][usize::try_from(level).unwrap()],
+                hours: [6.0, 14.0, 4.0][usize::try_from(level).unwrap()],
+            })
+            .collect();
+        let Ok(problem) = Problem::new(&scenario) else { continue };
+        if problem.setups_in_space() > MOST_SETUPS {
+            continue;
+        }
+        match agrees(seed, &scenario, &problem) {
+            Ok(true) => feasible += 1,
+            Ok(false) => infeasible += 1,
+            Err(message) => wrong.push(message),
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        feasible > 100 && infeasible > 50,
+        "{feasible} feasible, {infeasible} infeasible"
+    );
 }
 
 #[test]

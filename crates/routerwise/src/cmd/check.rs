@@ -212,6 +212,17 @@ fn workload(report: &Report, out: &mut dyn Write) -> Result<(), Failure> {
         Arrivals::Constant => "evenly spaced arrivals".to_owned(),
     };
     writeln!(out, "Workload: {}, {arrivals}", workload.rate)?;
+    if workload.levels.len() > 1 {
+        for level in &workload.levels {
+            writeln!(
+                out,
+                " level `{}`: {:.0} % of that rate for {} hours",
+                level.name,
+                100.0 * level.part,
+                level.hours
+            )?;
+        }
+    }
     let row = |name: &str, tokens: &Summary| {
         let count = |tokens: u32| tokens.to_string();
         [
