@@ -13,6 +13,7 @@ mod support;
 
 use std::time::Instant;
 
+use routerwise_plan::check::Violation;
 use routerwise_plan::problem::Problem;
 use support::fleet::Fleet;
 
@@ -69,6 +70,16 @@ fn main() {
         );
         match plan {
             Some(plan) => {
+                let start = Instant::now();
+                let violations = routerwise_plan::check::check(&scenario, &plan);
+                let wrong = |violation: &&Violation| !matches!(violation, Violation::Unverified { .. });
+                assert_eq!(violations.iter().find(wrong), None, "{}", case.name);
+                let bound = if violations.is_empty() {
+                    "verified"
+                } else {
+                    "too much work to verify"
+                };
+                print!(", bound {bound} in {:.2} s", start.elapsed().as_secs_f64());
                 let part = plan.certificate.gap / plan.certificate.quality.value();
                 assert!(case.gap.is_none_or(|most| part <= most), "{}: gap {part}", case.name);
                 let c = &plan.certificate;
