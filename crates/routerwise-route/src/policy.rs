@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use routerwise_types::plan::RoutePolicy;
+use routerwise_types::hash::uniform;
+pub use routerwise_types::hash::{mix, prompt_hash};
+use routerwise_types::plan::{RoutePolicy, Routing};
 
 /// The routing rule of one policy of a plan.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,9 +27,18 @@ impl Policy {
     /// When the plan has more than 64 models.
     #[must_use]
     pub fn new(policy: &RoutePolicy, running: Vec<bool>) -> Self {
+        let prices: Vec<f64> = policy.models.iter().map(|model| model.price.value()).collect();
+        Self::with_prices(&prices, &policy.routing, running)
+    }
+
+    /// The rule of any prices, one per model, of which some run. At most 64 models.
+    ///
+    /// # Panics
+    /// When there are more than 64 models.
+    #[must_use]
+    pub fn with_prices(prices: &[f64], routing: &Routing, running: Vec<bool>) -> Self {
         assert!(running.len() <= 64, "a set of tied models is a 64-bit set");
-        let splits = policy
-            .routing
+        let splits = routing
             .ties
             .iter()
             .map(|tie| {
@@ -41,10 +52,10 @@ impl Policy {
             })
             .collect();
         Self {
-            prices: policy.models.iter().map(|model| model.price.value()).collect(),
+            prices: prices.to_vec(),
             running,
-            tolerance: policy.routing.tie_tolerance,
-            salt: policy.routing.salt,
+            tolerance: routing.tie_tolerance,
+            salt: routing.salt,
             splits,
         }
     }
@@ -75,29 +86,6 @@ impl Policy {
             }
         }
     }
-}
-
-/// Hash of a prompt's text: FNV-1a, 64 bit, finished by [`mix`]. Written down here because routing must not change with a library.
-#[must_use]
-pub fn prompt_hash(text: &str) -> u64 {
-    let fnv = text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    mix(fnv)
-}
-
-/// The finaliser of `SplitMix64` (Steele, Lea, Flood 2014): every input bit changes every output bit with probability one half.
-#[must_use]
-pub fn mix(value: u64) -> u64 {
-    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
-}
-
-/// The top 53 bits as a number in [0, 1).
-#[expect(clippy::cast_precision_loss, reason = "53 bits fit an f64 exactly")]
-fn uniform(hash: u64) -> f64 {
-    (hash >> 11) as f64 / (1u64 << 53) as f64
 }
 
 #[cfg(test)]

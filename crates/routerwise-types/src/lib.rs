@@ -7,6 +7,7 @@ pub mod answer;
 pub mod catalogue;
 pub mod cluster;
 pub mod fingerprint;
+pub mod hash;
 pub mod objective;
 pub mod plan;
 pub mod profile;
