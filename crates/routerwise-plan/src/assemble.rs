@@ -210,7 +210,12 @@ fn published_prices(problem: &Problem, best: &Incumbent, policy: &Policy) -> Vec
 }
 
 /// Each replica's KV cache: its reserve, and what is left on its GPUs shared out in proportion to load.
-fn kv_caches(scenario: &Scenario, problem: &Problem, best: &Incumbent, fractions: &[f64]) -> Vec<Vec<Bytes>> {
+pub(crate) fn kv_caches(
+    scenario: &Scenario,
+    problem: &Problem,
+    best: &Incumbent,
+    fractions: &[f64],
+) -> Vec<Vec<Bytes>> {
     let placement: &Placement = &best.placement;
     let n_gpus = scenario.cluster.n_gpus();
     let mut left: Vec<u64> = scenario

@@ -11,9 +11,11 @@
 //! - [`explain`]: what binds, what would help; [`space`]: how many setups there are
 //! - [`watch`]: stopping a search, and hearing how far it is
 //! - [`diff`]: what changes between two plans
+//! - [`baselines`]: what people do today, for comparison
 //! - [`check`]: an independent checker of a finished plan
 
 mod assemble;
+pub mod baselines;
 pub mod check;
 pub mod curve;
 pub mod diff;

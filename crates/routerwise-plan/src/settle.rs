@@ -76,7 +76,7 @@ const NEGLIGIBLE: f64 = 1e-6;
 /// The routes of the solution disagree only on prompts that are tied or nearly so. A tie tolerance that gathers enough of them makes the
 /// plan do what the solution does; it costs at most that tolerance on those few prompts. Should that not do, the limit
 /// is tightened by what is missing and the setup solved again.
-fn settle(problem: &Problem, routes: &mut Routes, best: &Incumbent) -> Option<Policy> {
+pub(crate) fn settle(problem: &Problem, routes: &mut Routes, best: &Incumbent) -> Option<Policy> {
     let on: Vec<bool> = flags(problem, best);
     let mut ranges = best.ranges.clone();
     let mut limit = 1.0 - ROUNDING;

@@ -6,6 +6,7 @@
 pub mod answer;
 pub mod catalogue;
 pub mod cluster;
+pub mod comparison;
 pub mod fingerprint;
 pub mod hash;
 pub mod objective;
