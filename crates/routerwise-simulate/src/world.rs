@@ -8,12 +8,14 @@ mod report;
 use rand::RngExt;
 use routerwise_route::balance::less_loaded_of_two;
 use routerwise_route::policy::{Policy, prompt_hash};
-use routerwise_types::plan::Plan;
-use routerwise_types::{Scenario, Timestamp};
+use routerwise_route::router::{Ask, Router};
+use routerwise_types::plan::{Plan, PlannedModel};
+use routerwise_types::workload::Slo;
+use routerwise_types::{RequestsPerSecond, Scenario, Timestamp};
 
-use crate::arrivals::{UnitSchedule, stream};
+use crate::arrivals::{Arrival, UnitSchedule, stream};
 use crate::constants::Constants;
-use crate::engine::{Detail, Engine, Event};
+use crate::engine::{Detail, Engine, Event, EventKind};
 use crate::sweep::{CannotSimulate, Job};
 use report::Journal;
 
@@ -63,38 +65,146 @@ pub fn play_with(
     settings: Settings,
     interference: Interference,
 ) -> Result<Played, CannotSimulate> {
-    let mut replicas = replicas(scenario, plan, policy_ix, interference)?;
     let running = plan.models.iter().map(|model| model.configuration.is_some());
     let policy = Policy::new(&plan.policies[policy_ix], running.collect());
-    let prompts = Prompts::new(scenario);
+    let utilisation = |ix: usize| plan.utilisation_under(ix, policy_ix).value();
+    let deployment = Deployment {
+        models: &plan.models,
+        utilisation: (0..plan.models.len()).map(utilisation).collect(),
+        slos: &plan.slos,
+        rate: plan.policies[policy_ix].rate,
+    };
+    play_routed(scenario, &deployment, &policy, settings, interference)
+}
+
+/// What runs where, what arrives and what is asked of it.
+#[derive(Clone, Debug)]
+pub struct Deployment<'a> {
+    /// One entry per model of the scenario.
+    pub models: &'a [PlannedModel],
+    /// Load of each over its capacity, for interference.
+    pub utilisation: Vec<f64>,
+    /// Objectives that are read off what was played.
+    pub slos: &'a [Slo],
+    /// Arrival rate.
+    pub rate: RequestsPerSecond,
+}
+
+/// Plays any routing rule on any deployment, with the scenario's arrivals, lengths and prompts. A request whose answer the router
+/// rejects asks the next model when that answer is complete; its first token is that of the answer that stands.
+///
+/// # Errors
+/// As of [`play`].
+///
+/// # Panics
+/// When the deployment is not of the scenario.
+pub fn play_routed(
+    scenario: &Scenario,
+    deployment: &Deployment<'_>,
+    router: &dyn Router,
+    settings: Settings,
+    interference: Interference,
+) -> Result<Played, CannotSimulate> {
+    let mut world = World {
+        replicas: replicas(scenario, deployment, interference)?,
+        prompts: Prompts::new(scenario),
+        journal: Journal::new(settings.n_requests),
+        columns: &scenario.scores.columns,
+        router,
+        completed: Vec::new(),
+    };
     let workload = &scenario.workload;
     let schedule = UnitSchedule::draw(workload.arrivals, &workload.lengths, settings.n_requests, settings.seed);
     let mut random = stream(settings.seed, "prompts");
-    let mut journal = Journal::new(settings.n_requests);
-    let mut scores = vec![0.0; scenario.models.len()];
-    let mut outstanding = Vec::new();
-    for (number, arrival) in (0u64..).zip(schedule.at_rate(plan.policies[policy_ix].rate)) {
-        for replica in replicas.iter_mut().flatten() {
-            replica.advance(arrival.at, &mut journal);
-        }
-        let prompt = prompts.draw(random.random::<f64>());
-        for (score, column) in scores.iter_mut().zip(&scenario.scores.columns) {
-            *score = column[prompt];
-        }
-        let answered = policy.choose(&scores, prompts.hashes[prompt]).and_then(|model| {
-            outstanding.clear();
-            outstanding.extend(replicas[model].iter().map(|replica| replica.engine.outstanding()));
-            let replica = less_loaded_of_two(&outstanding, number)?;
-            let engine = &mut replicas[model][replica].engine;
-            let accepted = engine.submit(arrival.at, number, arrival.lengths);
-            accepted.is_ok().then_some((model, replica))
-        });
-        journal.sent(arrival, prompt, answered, &scores);
+    for (number, arrival) in (0u64..).zip(schedule.at_rate(deployment.rate)) {
+        world.advance(arrival.at);
+        let prompt_ix = world.prompts.draw(random.random::<f64>());
+        let answered = world.send(number, arrival, prompt_ix, &[]);
+        let scores = world.scores(prompt_ix);
+        world.journal.sent(arrival, prompt_ix, answered, &scores);
     }
-    for replica in replicas.iter_mut().flatten() {
-        replica.advance(Timestamp(u64::MAX), &mut journal);
+    world.advance(Timestamp(u64::MAX));
+    Ok(world.journal.report(deployment.slos, deployment.models.len()))
+}
+
+/// Everything that moves.
+struct World<'a> {
+    replicas: Vec<Vec<Replica>>,
+    prompts: Prompts,
+    journal: Journal,
+    columns: &'a [Vec<f32>],
+    router: &'a dyn Router,
+    /// Requests whose answer was just completed, for routers that may reject it.
+    completed: Vec<(u64, Timestamp)>,
+}
+
+impl World<'_> {
+    fn scores(&self, prompt_ix: usize) -> Vec<f32> {
+        self.columns.iter().map(|column| column[prompt_ix]).collect()
     }
-    Ok(journal.report(plan))
+
+    /// Lets time pass up to and including `now`.
+    fn advance(&mut self, now: Timestamp) {
+        while self.router.asks_again() {
+            // Nothing may run ahead of an answer that sends a request elsewhere.
+            let engines = self.replicas.iter().flatten().map(|replica| &replica.engine);
+            match engines.filter_map(Engine::next_event).min() {
+                Some(next) if next <= now => self.advance_all(next),
+                _ => break,
+            }
+            self.ask_again();
+        }
+        self.advance_all(now);
+    }
+
+    fn advance_all(&mut self, now: Timestamp) {
+        let asks_again = self.router.asks_again();
+        for replica in self.replicas.iter_mut().flatten() {
+            replica.engine.advance(now, &mut replica.events);
+            for event in replica.events.drain(..) {
+                self.journal.note(event);
+                if asks_again && event.kind == EventKind::Finished {
+                    self.completed.push((event.request, event.at));
+                }
+            }
+        }
+    }
+
+    /// Puts every answer that was just completed to the router.
+    fn ask_again(&mut self) {
+        for (number, at) in std::mem::take(&mut self.completed) {
+            let (prompt_ix, lengths, answered) = self.journal.so_far(number);
+            let arrival = Arrival { at, lengths };
+            if let Some(to) = self.send(number, arrival, prompt_ix, &answered) {
+                let score = self.columns[to.0][prompt_ix];
+                self.journal.sent_again(number, to, score);
+            }
+        }
+    }
+
+    /// Asks the router for a model and hands the request to one of its replicas: model and replica, where one takes it.
+    fn send(&mut self, number: u64, arrival: Arrival, prompt_ix: usize, answered: &[usize]) -> Option<(usize, usize)> {
+        let outstanding = |replica: &Replica| replica.engine.outstanding();
+        let per_replica: Vec<f64> = self.replicas.iter().map(|of_model| per_replica(of_model)).collect();
+        let model = self.router.next(&Ask {
+            scores: &self.scores(prompt_ix),
+            request: number,
+            prompt_hash: self.prompts.hashes[prompt_ix],
+            outstanding: &per_replica,
+            answered,
+        })?;
+        let outstanding: Vec<usize> = self.replicas[model].iter().map(outstanding).collect();
+        let replica = less_loaded_of_two(&outstanding, number)?;
+        let engine = &mut self.replicas[model][replica].engine;
+        let accepted = engine.submit(arrival.at, number, arrival.lengths);
+        accepted.is_ok().then_some((model, replica))
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "requests in flight are far below 2^53")]
+fn per_replica(replicas: &[Replica]) -> f64 {
+    let all: usize = replicas.iter().map(|replica| replica.engine.outstanding()).sum();
+    all as f64 / replicas.len().max(1) as f64
 }
 
 /// One engine with room for its events.
@@ -103,24 +213,14 @@ struct Replica {
     events: Vec<Event>,
 }
 
-impl Replica {
-    fn advance(&mut self, now: Timestamp, journal: &mut Journal) {
-        self.engine.advance(now, &mut self.events);
-        for event in self.events.drain(..) {
-            journal.note(event);
-        }
-    }
-}
-
 fn replicas(
     scenario: &Scenario,
-    plan: &Plan,
-    policy_ix: usize,
+    deployment: &Deployment<'_>,
     interference: Interference,
 ) -> Result<Vec<Vec<Replica>>, CannotSimulate> {
     let constants = Constants::shipped();
-    let mut all = Vec::with_capacity(plan.models.len());
-    for (model_ix, (planned, model)) in plan.models.iter().zip(&scenario.models).enumerate() {
+    let mut all = Vec::with_capacity(deployment.models.len());
+    for (model_ix, (planned, model)) in deployment.models.iter().zip(&scenario.models).enumerate() {
         let mut engines = Vec::new();
         if let Some(configuration) = planned.configuration {
             let interconnect = scenario.cluster.interconnect_of(configuration.gpu_type_ix);
@@ -133,7 +233,7 @@ fn replicas(
                 workload: &scenario.workload,
             };
             for (kv_cache, gpus) in planned.kv_cache.iter().zip(&planned.replicas) {
-                let slowdown = 1.0 + interference.0 * neighbours(plan, policy_ix, model_ix, gpus);
+                let slowdown = 1.0 + interference.0 * neighbours(deployment, model_ix, gpus);
                 engines.push(Replica {
                     engine: Engine::new(job.replica(&constants, *kv_cache, slowdown)?.spec, Detail::Requests),
                     events: Vec::new(),
@@ -146,19 +246,23 @@ fn replicas(
 }
 
 /// `Σ share · utilisation` of what else sits on the GPUs of a replica: the largest over them.
-fn neighbours(plan: &Plan, policy_ix: usize, model_ix: usize, gpus: &[usize]) -> f64 {
+fn neighbours(deployment: &Deployment<'_>, model_ix: usize, gpus: &[usize]) -> f64 {
     let demand = |ix: usize| {
-        let share = plan.models[ix]
+        let share = deployment.models[ix]
             .configuration
             .map_or(0.0, |configuration| configuration.share.value());
-        share * plan.utilisation_under(ix, policy_ix).value()
+        share * deployment.utilisation[ix]
     };
     let on_gpu = |gpu: &usize| {
         let of_model = |ix: usize| {
-            let shards = plan.models[ix].replicas.iter().flatten().filter(|other| *other == gpu);
+            let shards = deployment.models[ix]
+                .replicas
+                .iter()
+                .flatten()
+                .filter(|other| *other == gpu);
             shards.map(|_| demand(ix)).sum::<f64>()
         };
-        (0..plan.models.len()).map(of_model).sum::<f64>() - demand(model_ix)
+        (0..deployment.models.len()).map(of_model).sum::<f64>() - demand(model_ix)
     };
     gpus.iter().map(on_gpu).fold(0.0, f64::max)
 }

@@ -4,10 +4,11 @@
 
 mod shared;
 
+use routerwise_route::router::{Ask, Router};
 use routerwise_simulate::arrivals::UnitSchedule;
 use routerwise_simulate::constants::Constants;
 use routerwise_simulate::load;
-use routerwise_simulate::world::{Interference, Played, Settings, play, play_with};
+use routerwise_simulate::world::{Deployment, Interference, Played, Settings, play, play_routed, play_with};
 use routerwise_types::cluster::{Cluster, Interconnect, Node};
 use routerwise_types::plan::{
     Certificate, PLAN_SCHEMA, Plan, PlannedLatency, PlannedModel, Prediction, RoutePolicy, RoutedModel, Routing,
@@ -278,4 +279,58 @@ fn the_same_seed_plays_the_same_and_long_requests_are_counted_as_refused() {
     assert_eq!(play(&scenario, &plan, 0, SETTINGS).unwrap(), played);
     let other = Settings { seed: 6, ..SETTINGS };
     assert_ne!(play(&scenario, &plan, 0, other).unwrap(), played);
+}
+
+/// Asks the first model; rejects every answer of it, or none.
+struct Rejecting(bool);
+
+impl Router for Rejecting {
+    fn next(&self, ask: &Ask<'_>) -> Option<usize> {
+        match ask.answered {
+            [] => Some(0),
+            [0] if self.0 => Some(1),
+            _ => None,
+        }
+    }
+
+    fn asks_again(&self) -> bool {
+        true
+    }
+}
+
+fn played_by(scenario: &Scenario, plan: &Plan, router: &dyn Router) -> Played {
+    let deployment = Deployment {
+        models: &plan.models,
+        utilisation: vec![0.5; plan.models.len()],
+        slos: &plan.slos,
+        rate: plan.rate,
+    };
+    play_routed(scenario, &deployment, router, SETTINGS, Interference::OFF).unwrap()
+}
+
+#[test]
+fn a_rejected_answer_is_waited_for_and_loads_both_models() {
+    let scenario = scenario();
+    let plan = plan(&scenario, 1.5, &[0], &[1], 1.0);
+    let one = play(&scenario, &plan, 0, SETTINGS).unwrap();
+    let two = played_by(&scenario, &plan, &Rejecting(true));
+    assert_eq!(two.visits, [1.0, 1.0]);
+    assert_eq!((two.models[0].n_requests, two.models[1].n_requests), (0, 4_000));
+    // Request by request: the first model does what it does alone, and the second starts when it is done.
+    for (first, both) in one.requests.iter().zip(&two.requests) {
+        assert_eq!(first.record.arrived, both.record.arrived);
+        assert!(first.record.finished < both.record.first_token);
+    }
+    let waited = mean(&two, Metric::Ttft) - mean(&one, Metric::E2e);
+    assert!(0.0 < waited && waited < mean(&one, Metric::E2e), "{waited}");
+}
+
+#[test]
+fn a_router_that_could_ask_again_and_does_not_plays_the_same_as_one_that_cannot() {
+    let scenario = scenario();
+    let plan = plan(&scenario, 5.0, &[0, 1], &[1], 1.0);
+    assert_eq!(
+        played_by(&scenario, &plan, &Rejecting(false)),
+        play(&scenario, &plan, 0, SETTINGS).unwrap()
+    );
 }

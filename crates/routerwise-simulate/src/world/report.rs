@@ -1,9 +1,11 @@
 //! What came of a plan that was played.
 
-use routerwise_types::plan::Plan;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
 use routerwise_types::profile::LatencyStat;
 use routerwise_types::report::{MeanEstimate, RequestRecord, latency_stat};
-use routerwise_types::workload::{Metric, Scope, Slo, Statistic};
+use routerwise_types::workload::{Lengths, Metric, Scope, Slo, Statistic};
 
 use crate::arrivals::Arrival;
 use crate::engine::{Event, EventKind};
@@ -21,6 +23,8 @@ pub struct Played {
     pub slo_ci95: Vec<Option<f64>>,
     /// The requests measured, in order of arrival.
     pub requests: Vec<Answered>,
+    /// Requests handed to each model, relative to the requests answered: where answers may be rejected, in all more than 1.
+    pub visits: Vec<f64>,
     /// Requests in the measured time that no engine could ever serve (too long for its context or cache).
     pub n_refused: usize,
 }
@@ -65,12 +69,15 @@ pub struct Served {
 pub(super) struct Journal {
     /// Nothing where the request was refused.
     requests: Vec<Option<Answered>>,
+    /// Models that a request asked before the last one, by its number; only where answers were rejected.
+    before: BTreeMap<u64, Vec<usize>>,
 }
 
 impl Journal {
     pub(super) fn new(n_requests: usize) -> Self {
         Self {
             requests: Vec::with_capacity(n_requests),
+            before: BTreeMap::new(),
         }
     }
 
@@ -91,8 +98,9 @@ impl Journal {
     }
 
     pub(super) fn note(&mut self, event: Event) {
-        let ix = usize::try_from(event.request).expect("an index into the requests");
-        let answered = self.requests[ix].as_mut().expect("who was refused has no events");
+        let answered = self.requests[index(event.request)]
+            .as_mut()
+            .expect("who was refused has no events");
         match event.kind {
             EventKind::FirstToken => answered.record.first_token = event.at,
             EventKind::Finished => answered.record.finished = event.at,
@@ -100,27 +108,64 @@ impl Journal {
         }
     }
 
-    pub(super) fn report(mut self, plan: &Plan) -> Played {
+    /// Prompt, lengths and models asked so far, the last included, of a request that was answered.
+    pub(super) fn so_far(&self, number: u64) -> (usize, Lengths, Vec<usize>) {
+        let answered = self.requests[index(number)]
+            .as_ref()
+            .expect("who was refused has no answer");
+        let mut models = self.before.get(&number).cloned().unwrap_or_default();
+        models.push(answered.model_ix);
+        (answered.prompt_ix, answered.record.lengths, models)
+    }
+
+    /// A request whose answer was rejected was handed to another model's replica.
+    pub(super) fn sent_again(&mut self, number: u64, to: (usize, usize), score: f32) {
+        let answered = self.requests[index(number)]
+            .as_mut()
+            .expect("who was refused has no answer");
+        self.before.entry(number).or_default().push(answered.model_ix);
+        (answered.model_ix, answered.replica_ix) = to;
+        answered.score = score;
+    }
+
+    pub(super) fn report(mut self, slos: &[Slo], n_models: usize) -> Played {
         let n = self.requests.len();
         let window = n / 10..n - n / 10;
         let n_sent = window.len();
+        let visits = self.visits(window.clone(), n_models);
         let requests: Vec<Answered> = self.requests.drain(window).flatten().collect();
-        let (slo_values, slo_ci95) = plan
-            .slos
-            .iter()
-            .map(|slo| slo_value(slo, &requests, plan.models.len()))
-            .unzip();
+        let (slo_values, slo_ci95) = slos.iter().map(|slo| slo_value(slo, &requests, n_models)).unzip();
         Played {
             all: served(&requests, None),
-            models: (0..plan.models.len())
-                .map(|model| served(&requests, Some(model)))
-                .collect(),
+            models: (0..n_models).map(|model| served(&requests, Some(model))).collect(),
+            visits,
             slo_values,
             slo_ci95,
             n_refused: n_sent - requests.len(),
             requests,
         }
     }
+
+    /// How often each model was asked in a window, relative to the requests answered there.
+    #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+    fn visits(&self, window: Range<usize>, n_models: usize) -> Vec<f64> {
+        let mut counts = vec![0usize; n_models];
+        let mut n_answered = 0;
+        for (number, answered) in (0u64..).zip(&self.requests) {
+            let Some(answered) = answered.as_ref().filter(|_| window.contains(&index(number))) else {
+                continue;
+            };
+            n_answered += 1;
+            let before = self.before.get(&number).into_iter().flatten();
+            before.chain([&answered.model_ix]).for_each(|model| counts[*model] += 1);
+        }
+        let n_answered = n_answered.max(1) as f64;
+        counts.into_iter().map(|count| count as f64 / n_answered).collect()
+    }
+}
+
+fn index(number: u64) -> usize {
+    usize::try_from(number).expect("an index into the requests")
 }
 
 /// Requests of one model, or all.
