@@ -2,6 +2,7 @@
 
 use routerwise_types::answer::difference::Difference;
 use routerwise_types::answer::{Explanation, NoPlan, Simulation, Verification};
+use routerwise_types::comparison::Comparison;
 use routerwise_types::plan::Plan;
 use routerwise_types::profile::ProfileSet;
 use schemars::schema_for;
@@ -27,11 +28,13 @@ pub enum Document {
     Verify,
     /// What `routerwise simulate --format json` prints.
     Simulate,
+    /// What `routerwise compare --format json` prints.
+    Compare,
 }
 
 impl Document {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Plan,
         Self::Profile,
         Self::Check,
@@ -40,6 +43,7 @@ impl Document {
         Self::Diff,
         Self::Verify,
         Self::Simulate,
+        Self::Compare,
     ];
 
     /// Its name on the command line; its schema is `docs/reference/schemas/<name>.json`.
@@ -54,6 +58,7 @@ impl Document {
             Self::Diff => "diff",
             Self::Verify => "verify",
             Self::Simulate => "simulate",
+            Self::Compare => "compare",
         }
     }
 
@@ -72,6 +77,7 @@ impl Document {
             Self::Diff => schema_for!(Difference),
             Self::Verify => schema_for!(Verification),
             Self::Simulate => schema_for!(Simulation),
+            Self::Compare => schema_for!(Comparison),
         };
         let text = serde_json::to_string_pretty(&schema).expect("a schema holds only what JSON holds");
         format!("{text}\n")

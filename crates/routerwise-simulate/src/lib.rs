@@ -7,8 +7,10 @@
 //! - [`load`]: one engine under one load
 //! - [`sweep`]: the profile of a configuration
 //! - [`world`]: a whole plan: arrivals, router and engines on one clock
+//! - [`compare`]: what joint planning is worth: every baseline of the planner, by curves and played
 
 pub mod arrivals;
+pub mod compare;
 pub mod constants;
 pub mod cost;
 pub mod engine;

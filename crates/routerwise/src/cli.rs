@@ -22,6 +22,7 @@ const EXAMPLES: &str = "\
 Examples:
   routerwise demo                          the whole job on a shipped scenario
   routerwise plan scenarios/demo           plan, print, and write scenarios/demo/plan.json
+  routerwise compare scenarios/demo        joint planning beside what people do today
   routerwise check scenarios/demo          validate a scenario and print every value in force
   routerwise schema plan                   print the JSON Schema of a plan file
 
@@ -37,6 +38,7 @@ pub(crate) enum Command {
     Diff(cmd::diff::Args),
     Verify(cmd::verify::Args),
     Simulate(cmd::simulate::Args),
+    Compare(cmd::compare::Args),
     Profile(cmd::profile::Args),
     Check(cmd::check::Args),
     Schema(cmd::schema::Args),
@@ -51,6 +53,7 @@ impl Command {
             Self::Diff(args) => cmd::diff::run(args, out),
             Self::Verify(args) => cmd::verify::run(args, out),
             Self::Simulate(args) => cmd::simulate::run(args, out),
+            Self::Compare(args) => cmd::compare::run(args, out),
             Self::Profile(args) => cmd::profile::run(args, out),
             Self::Check(args) => cmd::check::run(args, out),
             Self::Schema(args) => cmd::schema::run(args, out),

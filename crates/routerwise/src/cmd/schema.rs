@@ -38,6 +38,8 @@ enum Name {
     Verify,
     /// The report of `routerwise simulate --format json`
     Simulate,
+    /// The report of `routerwise compare --format json`
+    Compare,
 }
 
 pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
@@ -50,6 +52,7 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
         Name::Diff => Document::Diff,
         Name::Verify => Document::Verify,
         Name::Simulate => Document::Simulate,
+        Name::Compare => Document::Compare,
     };
     write!(out, "{}", document.schema())?;
     Ok(Answer::Yes)
