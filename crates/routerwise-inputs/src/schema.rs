@@ -1,6 +1,7 @@
 //! JSON Schemas of the files that programs write.
 
 use routerwise_types::answer::difference::Difference;
+use routerwise_types::answer::frontier::Frontier;
 use routerwise_types::answer::{Explanation, NoPlan, Simulation, Verification};
 use routerwise_types::comparison::Comparison;
 use routerwise_types::plan::Plan;
@@ -22,6 +23,8 @@ pub enum Document {
     NoPlan,
     /// What `routerwise explain --format json` prints.
     Explain,
+    /// What `routerwise plan --frontier … --format json` prints.
+    Frontier,
     /// What `routerwise diff --format json` prints.
     Diff,
     /// What `routerwise verify --format json` prints.
@@ -34,12 +37,13 @@ pub enum Document {
 
 impl Document {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Plan,
         Self::Profile,
         Self::Check,
         Self::NoPlan,
         Self::Explain,
+        Self::Frontier,
         Self::Diff,
         Self::Verify,
         Self::Simulate,
@@ -55,6 +59,7 @@ impl Document {
             Self::Check => "check",
             Self::NoPlan => "no-plan",
             Self::Explain => "explain",
+            Self::Frontier => "frontier",
             Self::Diff => "diff",
             Self::Verify => "verify",
             Self::Simulate => "simulate",
@@ -74,6 +79,7 @@ impl Document {
             Self::Check => schema_for!(Report),
             Self::NoPlan => schema_for!(NoPlan),
             Self::Explain => schema_for!(Explanation),
+            Self::Frontier => schema_for!(Frontier),
             Self::Diff => schema_for!(Difference),
             Self::Verify => schema_for!(Verification),
             Self::Simulate => schema_for!(Simulation),

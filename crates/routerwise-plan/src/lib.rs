@@ -8,6 +8,7 @@
 //! - `search`: best-first branch and bound over setups
 //! - `settle`, [`ties`], `assemble`: from prices to a plan that does what it says
 //! - `objective`: fewest GPUs, lowest cost, lowest latency, budgets
+//! - [`frontier`]: quality against target, rate or GPUs
 //! - [`explain`]: what binds, what would help; [`space`]: how many setups there are
 //! - [`watch`]: stopping a search, and hearing how far it is
 //! - [`diff`]: what changes between two plans
@@ -21,6 +22,7 @@ pub mod curve;
 pub mod diff;
 pub mod explain;
 pub mod flow;
+pub mod frontier;
 pub(crate) mod objective;
 pub mod packing;
 pub(crate) mod patterns;

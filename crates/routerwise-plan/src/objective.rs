@@ -18,12 +18,13 @@ mod latency;
 use routerwise_types::answer::BelowFloor;
 use routerwise_types::plan::{Achievement, ClusterLimit, Plan};
 use routerwise_types::scenario::Scenario;
-use routerwise_types::workload::{Aim, cost_per_hour};
+use routerwise_types::setup::Setup;
+use routerwise_types::workload::{Aim, Objective, cost_per_hour};
 
 use crate::Outcome;
 use crate::explain;
-use crate::problem::Unplannable;
-use crate::search::Effort;
+use crate::problem::{Problem, Unplannable};
+use crate::search::{Effort, Goal, search_from};
 use crate::watch::Watch;
 use clusters::{Counts, Parts, per_node};
 use hunt::{Answer, Hunt, Place};
@@ -52,15 +53,66 @@ enum Ending {
 }
 
 pub(crate) fn plan(scenario: &Scenario, parent: Option<&Plan>, watch: Watch<'_>) -> Result<Outcome, Unplannable> {
-    let objective = scenario.workload.objective;
+    let parts = parts(scenario)?;
+    let mut hunt = Hunt::new(scenario, parent, Effort::of(scenario), watch);
+    match pursue(&mut hunt, &parts)? {
+        Ending::Found(best) => Ok(achieved(hunt, best)),
+        Ending::Undecided => Ok(Outcome::Undecided),
+        Ending::Below => below(hunt, &parts),
+    }
+}
+
+/// Plans without looking into why there is no plan; starts from a setup that was good near by.
+pub(crate) fn attempt(scenario: &Scenario, seed: Option<&Setup>, effort: Effort) -> Result<Attempt, Unplannable> {
+    if scenario.workload.objective == Objective::BEST_QUALITY {
+        let problem = Problem::new(scenario)?;
+        let seeds: Vec<Vec<usize>> = seed
+            .and_then(|setup| hunt::candidates_of(&problem, setup))
+            .into_iter()
+            .collect();
+        let found = search_from(&problem, Goal::Best, effort, &seeds, Watch::default());
+        let cut_short = found.cut_short;
+        return Ok(match crate::finish(scenario, &problem, found, None) {
+            Some(plan) => Attempt::Plan(Box::new(plan)),
+            None if cut_short => Attempt::Undecided,
+            None => Attempt::NoPlan,
+        });
+    }
+    let parts = parts(scenario)?;
+    let mut hunt = Hunt::new(scenario, None, effort, Watch::default());
+    hunt.seed = seed.cloned();
+    Ok(match pursue(&mut hunt, &parts)? {
+        Ending::Found(best) => match achieved(hunt, best) {
+            Outcome::Optimal(plan) | Outcome::Feasible { plan, .. } => Attempt::Plan(plan),
+            Outcome::Infeasible(_) | Outcome::BelowFloor(_) | Outcome::Undecided => Attempt::Undecided,
+        },
+        Ending::Undecided => Attempt::Undecided,
+        Ending::Below => Attempt::NoPlan,
+    })
+}
+
+/// What came of an attempt.
+pub(crate) enum Attempt {
+    Plan(Box<Plan>),
+    /// Proven that there is none.
+    NoPlan,
+    Undecided,
+}
+
+/// The parts of the cluster that the objective may choose.
+fn parts(scenario: &Scenario) -> Result<Parts, Unplannable> {
     can_be_met(scenario)?;
-    let parts = Parts::new(&scenario.cluster, &objective.budget);
+    let parts = Parts::new(&scenario.cluster, &scenario.workload.objective.budget);
     if parts.allowed.is_empty() {
         return Err(Unplannable::NoGpuWithinBudget);
     }
-    let mut hunt = Hunt::new(scenario, parent, watch);
-    let ending = match objective.aim {
-        Aim::MaximiseQuality => budget::highest(&mut hunt, &parts)?,
+    Ok(parts)
+}
+
+fn pursue(hunt: &mut Hunt<'_>, parts: &Parts) -> Result<Ending, Unplannable> {
+    let cluster = &hunt.scenario.cluster;
+    match hunt.scenario.workload.objective.aim {
+        Aim::MaximiseQuality => budget::highest(hunt, parts),
         Aim::MinimiseGpus { quality_floor } => {
             let count = |counts: &[usize]| {
                 counts
@@ -68,20 +120,13 @@ pub(crate) fn plan(scenario: &Scenario, parent: Option<&Plan>, watch: Watch<'_>)
                     .map(|count| f64::from(u32::try_from(*count).unwrap_or(u32::MAX)))
                     .sum()
             };
-            fewest::fewest(&mut hunt, &parts, quality_floor.value(), count)?
+            fewest::fewest(hunt, parts, quality_floor.value(), count)
         }
         Aim::MinimiseCost { quality_floor } => {
-            let cost = |counts: &[usize]| cost_per_hour(&scenario.cluster, counts).unwrap_or(f64::INFINITY);
-            fewest::fewest(&mut hunt, &parts, quality_floor.value(), cost)?
+            let cost = |counts: &[usize]| cost_per_hour(cluster, counts).unwrap_or(f64::INFINITY);
+            fewest::fewest(hunt, parts, quality_floor.value(), cost)
         }
-        Aim::MinimiseLatency { metric, quality_floor } => {
-            latency::lowest(&mut hunt, &parts, metric, quality_floor.value())?
-        }
-    };
-    match ending {
-        Ending::Found(best) => Ok(achieved(hunt, best)),
-        Ending::Undecided => Ok(Outcome::Undecided),
-        Ending::Below => below(hunt, &parts),
+        Aim::MinimiseLatency { metric, quality_floor } => latency::lowest(hunt, parts, metric, quality_floor.value()),
     }
 }
 
@@ -153,7 +198,7 @@ fn below(mut hunt: Hunt<'_>, parts: &Parts) -> Result<Outcome, Unplannable> {
             counts: counts.clone(),
             target: None,
         };
-        let (plan, bound) = hunt.best(&place, Effort::PART)?;
+        let (plan, bound) = hunt.best(&place)?;
         let reached = plan.map(|plan| plan.quality().value());
         quality = quality.into_iter().chain(reached).reduce(f64::max);
         upper_bound = upper_bound.into_iter().chain(bound).reduce(f64::max);

@@ -121,7 +121,10 @@ impl Effort {
     }
 
     /// For each part of a cluster that an objective asks about: a second or two.
-    pub(crate) const PART: Self = Self(40_000_000);
+    pub(crate) fn of_a_part(scenario: &Scenario) -> Self {
+        Self(Self::of(scenario).0.min(40_000_000))
+    }
+
     /// For each answer to what would help: some tenths of a second.
     pub(crate) const ASIDE: Self = Self(10_000_000);
 }

@@ -1,6 +1,7 @@
 //! What commands print with `--format json`, beside plans and profiles.
 
 pub mod difference;
+pub mod frontier;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

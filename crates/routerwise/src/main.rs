@@ -2,6 +2,7 @@
 
 mod cli;
 mod cmd;
+mod drawing;
 mod failure;
 mod objective;
 mod plan_file;

@@ -118,7 +118,11 @@ fn the_guide_is_true() {
     let commands: Vec<&str> = blocks.flat_map(str::lines).collect();
     assert!(commands.len() >= 5, "{commands:?}");
     for command in commands {
-        let command = command.replace("my-cluster", "tiny").replace("\"5 /h\"", "5/h");
+        let command = command
+            .replace("my-cluster", "tiny")
+            .replace(" /h\"", "/h\"")
+            .replace(" /s\"", "/s\"")
+            .replace('"', "");
         let arguments: Vec<&str> = command.split_whitespace().skip(1).collect();
         let (code, out, err) = routerwise(path, &arguments);
         assert_eq!(code, 0, "{command}: {out}{err}");

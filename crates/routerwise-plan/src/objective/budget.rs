@@ -4,7 +4,6 @@
 //! the whole cluster's bound covers the rest.
 
 use crate::problem::Unplannable;
-use crate::search::Effort;
 
 use super::clusters::{Counts, Parts, all, is_exact};
 use super::hunt::{Answer, Hunt, Place};
@@ -25,7 +24,7 @@ pub(super) fn highest(hunt: &mut Hunt<'_>, parts: &Parts) -> Result<Ending, Unpl
         {
             continue;
         }
-        let (plan, bound) = hunt.best(&place, Effort::of(hunt.scenario))?;
+        let (plan, bound) = hunt.best(&place)?;
         open |= plan.is_none() && bound.is_some();
         let value = plan.as_ref().map_or(0.0, |plan| plan.quality().value());
         if let Some(plan) = plan.filter(|_| best.as_ref().is_none_or(|best| value > best.value)) {
@@ -43,7 +42,7 @@ pub(super) fn highest(hunt: &mut Hunt<'_>, parts: &Parts) -> Result<Ending, Unpl
             counts: all(&hunt.scenario.cluster),
             target: None,
         };
-        hunt.best(&whole, Effort::of(hunt.scenario))?;
+        hunt.best(&whole)?;
     }
     distinct(&mut hunt.limits);
     let Some(mut best) = best else {

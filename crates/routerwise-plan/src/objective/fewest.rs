@@ -6,7 +6,6 @@
 //! best one.
 
 use crate::problem::Unplannable;
-use crate::search::Effort;
 
 use super::clusters::{self, Counts, Parts, within};
 use super::hunt::{Answer, Hunt, Place};
@@ -26,6 +25,9 @@ pub(super) fn fewest(
     let mut refuted = refuting(&mut hunt.limits, floor);
     let mut undecided: Vec<Counts> = Vec::new();
     for _ in 0..MAX_QUESTIONS {
+        if hunt.watch.is_stopped() {
+            break;
+        }
         let Some(counts) = next(parts, &place.counts, &refuted, &undecided, &price) else {
             break;
         };
@@ -39,7 +41,7 @@ pub(super) fn fewest(
     let value = price(&place.counts);
     let bound = parts.least_price(&refuted, &price).min(value);
     let proofs = std::mem::take(&mut hunt.limits);
-    let best = hunt.best(&place, Effort::of(hunt.scenario))?.0;
+    let best = hunt.best(&place)?.0;
     hunt.limits = proofs;
     // Limits on parts that cost more than what was found prove nothing that matters.
     hunt.limits

@@ -36,24 +36,27 @@ pub(crate) struct Place {
 pub(crate) struct Hunt<'a> {
     pub(crate) scenario: &'a Scenario,
     parent: Option<&'a Plan>,
-    watch: Watch<'a>,
     pub(crate) limits: Vec<ClusterLimit>,
     pub(crate) n_searches: u64,
     pub(crate) n_undecided: u64,
     /// Setup of the last plan found: a good start for the next.
-    seed: Option<Setup>,
+    pub(crate) seed: Option<Setup>,
+    /// For each plan; questions get at most as much as is usual for them.
+    effort: Effort,
+    pub(crate) watch: Watch<'a>,
 }
 
 impl<'a> Hunt<'a> {
-    pub(crate) fn new(scenario: &'a Scenario, parent: Option<&'a Plan>, watch: Watch<'a>) -> Self {
+    pub(crate) fn new(scenario: &'a Scenario, parent: Option<&'a Plan>, effort: Effort, watch: Watch<'a>) -> Self {
         Self {
             scenario,
             parent,
-            watch,
             limits: Vec::new(),
             n_searches: 0,
             n_undecided: 0,
             seed: None,
+            effort,
+            watch,
         }
     }
 
@@ -65,15 +68,21 @@ impl<'a> Hunt<'a> {
         let exact = is_exact(&self.scenario.cluster, &place.counts);
         if !exact {
             let cluster = pooled(&self.scenario.cluster, &place.counts);
-            let Some((_, problem, found)) = self.search(place, cluster, Goal::Reach(floor), Effort::PART)? else {
+            let Some((_, problem, found)) =
+                self.search(place, cluster, Goal::Reach(floor), Effort::of_a_part(self.scenario))?
+            else {
                 return Ok(Answer::Below);
             };
             if self.refutes(place, &problem, &found, floor) {
                 return Ok(Answer::Below);
             }
         }
-        let Some((scenario, problem, found)) =
-            self.search(place, self.part(place), Goal::Reach(floor), Effort::PART)?
+        let Some((scenario, problem, found)) = self.search(
+            place,
+            self.part(place),
+            Goal::Reach(floor),
+            Effort::of_a_part(self.scenario),
+        )?
         else {
             return Ok(Answer::Below);
         };
@@ -84,7 +93,7 @@ impl<'a> Hunt<'a> {
             // Playing the prices prompt by prompt may cost the little that was above the floor.
             let plan = match self.finish(place, &scenario, &problem, found) {
                 Some(plan) if plan.quality().value() >= floor => Some(plan),
-                _ => self.best(place, Effort::of(self.scenario))?.0,
+                _ => self.best(place)?.0,
             };
             if let Some(plan) = plan.filter(|plan| plan.quality().value() >= floor) {
                 return Ok(Answer::Reached(Box::new(plan)));
@@ -95,7 +104,8 @@ impl<'a> Hunt<'a> {
     }
 
     /// The best plan at a place, and a bound on all plans with so many GPUs, which becomes a limit.
-    pub(crate) fn best(&mut self, place: &Place, effort: Effort) -> Result<(Option<Plan>, Option<f64>), Unplannable> {
+    pub(crate) fn best(&mut self, place: &Place) -> Result<(Option<Plan>, Option<f64>), Unplannable> {
+        let effort = self.effort;
         let exact = is_exact(&self.scenario.cluster, &place.counts);
         let Some((scenario, problem, found)) = self.search(place, self.part(place), Goal::Best, effort)? else {
             return Ok((None, None));

@@ -8,7 +8,6 @@ use routerwise_types::units::Seconds;
 use routerwise_types::workload::Metric;
 
 use crate::problem::Unplannable;
-use crate::search::Effort;
 
 use super::clusters::Parts;
 use super::hunt::{Hunt, Place};
@@ -28,7 +27,7 @@ pub(super) fn lowest(hunt: &mut Hunt<'_>, parts: &Parts, metric: Metric, floor: 
     let mut reached = rounded_up(mean(&plan, metric));
     let (mut refuted, mut asked) = (0.0, 0.0);
     for _ in 0..MAX_QUESTIONS {
-        if reached <= asked * (1.0 + PRECISION) || reached <= 0.0 {
+        if reached <= asked * (1.0 + PRECISION) || reached <= 0.0 || hunt.watch.is_stopped() {
             break;
         }
         let middle = if asked > 0.0 {
@@ -53,7 +52,7 @@ pub(super) fn lowest(hunt: &mut Hunt<'_>, parts: &Parts, metric: Metric, floor: 
             target,
             ..place.clone()
         };
-        let best = hunt.best(&tight, Effort::of(hunt.scenario))?.0;
+        let best = hunt.best(&tight)?.0;
         if let Some(best) = best.filter(|best| best.quality().value() >= floor) {
             (plan, place) = (Box::new(best), tight);
             break;

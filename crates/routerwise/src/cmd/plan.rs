@@ -13,6 +13,7 @@ use routerwise_types::plan::Plan;
 use routerwise_types::{Fingerprint, RequestsPerSecond, Scenario, Seconds};
 
 use crate::cli::{Format, ScenarioArgs};
+use crate::cmd::frontier::{self, FrontierArgs};
 use crate::failure::{Answer, Failure};
 use crate::objective::ObjectiveArgs;
 use crate::table::print_json;
@@ -57,6 +58,8 @@ pub(crate) struct Args {
     stop_after: Option<f64>,
     #[command(flatten)]
     objective: ObjectiveArgs,
+    #[command(flatten)]
+    frontier: FrontierArgs,
     /// How to print
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -68,6 +71,7 @@ Examples:
   routerwise plan scenarios/demo --rate 20 -o busy.json    what if more arrives?
   routerwise plan scenarios/demo --minimise gpus --quality-floor 0.65
   routerwise plan scenarios/demo --max-gpus 3              the best plan on three GPUs
+  routerwise plan scenarios/demo --frontier target --from 100ms --to 2s --svg frontier.svg
   routerwise plan scenarios/demo --format json | jq .certificate.gap
   routerwise plan big --stop-after 10                      the best plan of ten seconds, with its gap
 
@@ -80,6 +84,9 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
     let mut scenario = args.scenario.load()?.scenario;
     routerwise_inputs::profiles::require(&scenario, &paths.profiles)?;
     override_workload(args, &mut scenario)?;
+    if let Some(axis) = args.frontier.axis() {
+        return frontier::run(&args.frontier, axis, &scenario, args.format, out);
+    }
     let parent = args.parent.as_deref().map(plan_file::read).transpose()?;
     let outcome = watched::plan(&scenario, parent.as_ref(), args.stop_after)?;
     match (&outcome, args.format) {

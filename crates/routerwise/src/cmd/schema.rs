@@ -32,6 +32,8 @@ enum Name {
     NoPlan,
     /// The report of `routerwise explain --format json`
     Explain,
+    /// What `routerwise plan --frontier … --format json` prints
+    Frontier,
     /// The report of `routerwise diff --format json`
     Diff,
     /// The report of `routerwise verify --format json`
@@ -49,6 +51,7 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
         Name::Check => Document::Check,
         Name::NoPlan => Document::NoPlan,
         Name::Explain => Document::Explain,
+        Name::Frontier => Document::Frontier,
         Name::Diff => Document::Diff,
         Name::Verify => Document::Verify,
         Name::Simulate => Document::Simulate,
