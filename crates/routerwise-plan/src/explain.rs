@@ -3,14 +3,27 @@
 //! Every figure here is a plan: the change is made to the scenario and the search run again, so nothing rests on a multiplier that
 //! holds only for small steps.
 
+mod prices;
+mod rate;
+mod rivals;
+
+use routerwise_types::answer::explanation::Value;
 use routerwise_types::plan::{Plan, PlannedLatency, RoutePolicy};
 use routerwise_types::quality::Scores;
 use routerwise_types::scenario::Scenario;
 use routerwise_types::units::{Bytes, Fraction, RequestsPerSecond, Seconds};
+use routerwise_types::workload::Objective;
+
+pub use prices::price_meanings;
+pub use rate::rate_limits;
+pub use rivals::{alternatives, runner_up};
 
 use crate::assemble::mean_latency;
+use crate::objective::clusters::cut;
+use crate::objective::hunt::candidates_of;
 use crate::problem::{Problem, Unplannable};
-use crate::search::{Effort, Goal, search};
+use crate::search::{Effort, Goal, search, search_from};
+use crate::watch::Watch;
 
 /// What one change of the scenario would be worth.
 #[derive(Clone, Debug, PartialEq)]
@@ -123,6 +136,66 @@ pub fn what_would_help(scenario: &Scenario, plan: &Plan) -> Result<Vec<Worth>, U
         .collect()
 }
 
+/// What small changes are worth: from the plan's multipliers, and planned again.
+///
+/// # Errors
+/// [`Unplannable`] as for [`crate::plan`].
+pub fn values(scenario: &Scenario, plan: &Plan) -> Result<Vec<Value>, Unplannable> {
+    let scenario = on_its_gpus(scenario, plan);
+    let problem = Problem::new(&scenario)?;
+    let of_gpus = prices::worth_of_gpus(&problem);
+    let mut changes = Vec::new();
+    for (slo_ix, slo) in scenario.workload.slos.iter().enumerate() {
+        changes.push((
+            format!("10 ms more for {slo}"),
+            with_later(&scenario, slo_ix, 0.010),
+            None,
+        ));
+    }
+    changes.push(("10 % less traffic".to_owned(), with_rate(&scenario, 0.9), None));
+    for (gpu_type_ix, gpu) in scenario.cluster.gpu_types.iter().enumerate() {
+        if scenario.cluster.n_gpus_of(gpu_type_ix) > 0 {
+            let changed = with_gpus(&scenario, gpu_type_ix, 1);
+            changes.push((format!("one more {}", gpu.name), changed, Some(of_gpus[gpu_type_ix])));
+        }
+    }
+    let now = prices::worth_at_prices(&problem, plan);
+    let setup = plan.models.iter().map(|model| model.configuration).collect();
+    changes
+        .into_iter()
+        .map(|(change, changed, known)| {
+            let problem = Problem::new(&changed)?;
+            let first_order = known.or_else(|| Some(prices::worth_at_prices(&problem, plan)? - now?));
+            let seeds: Vec<Vec<usize>> = candidates_of(&problem, &setup).into_iter().collect();
+            let found = search_from(
+                &problem,
+                Goal::Best,
+                Effort::of_a_part(&changed),
+                &seeds,
+                Watch::default(),
+            );
+            let quality = found.best.map(|best| best.quality);
+            Ok(Value {
+                change,
+                first_order,
+                quality,
+                gain: quality.map(|quality| quality - plan.quality().value()),
+                finished: !found.cut_short,
+            })
+        })
+        .collect()
+}
+
+/// The scenario of a plan, with the GPUs that it may use and quality as its only aim.
+fn on_its_gpus(scenario: &Scenario, plan: &Plan) -> Scenario {
+    let mut changed = scenario.clone();
+    changed.workload.objective = Objective::BEST_QUALITY;
+    if let Some(achievement) = &plan.achievement {
+        changed.cluster = cut(&scenario.cluster, &achievement.gpus_per_node);
+    }
+    changed
+}
+
 /// Finds what makes an infeasible scenario infeasible.
 #[must_use]
 pub fn near_miss(scenario: &Scenario) -> NearMiss {
@@ -215,6 +288,13 @@ fn with_targets(scenario: &Scenario, factor: f64) -> Scenario {
     for slo in &mut changed.workload.slos {
         slo.target = Seconds::new(slo.target.value() * factor).unwrap_or(slo.target);
     }
+    changed
+}
+
+fn with_later(scenario: &Scenario, slo_ix: usize, more: f64) -> Scenario {
+    let mut changed = scenario.clone();
+    let slo = &mut changed.workload.slos[slo_ix];
+    slo.target = Seconds::new(slo.target.value() + more).unwrap_or(slo.target);
     changed
 }
 

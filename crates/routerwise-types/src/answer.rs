@@ -1,11 +1,13 @@
 //! What commands print with `--format json`, beside plans and profiles.
 
 pub mod difference;
+pub mod explanation;
 pub mod frontier;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::answer::explanation::{Alternative, PriceMeaning, RateLimits, Value};
 use crate::fingerprint::Fingerprint;
 use crate::plan::PlannedLatency;
 use crate::units::{Fraction, RequestsPerSecond, Score, Seconds};
@@ -72,6 +74,16 @@ pub struct Explanation {
     pub plan: Option<Fingerprint>,
     /// Its objectives that bind.
     pub binding_slos: Vec<BindingSlo>,
+    /// What each of its prices means.
+    pub prices: Vec<PriceMeaning>,
+    /// What small changes of the scenario are worth.
+    pub values: Vec<Value>,
+    /// For each model the best setup in which it runs otherwise.
+    pub alternatives: Vec<Alternative>,
+    /// The best of these: the runner-up.
+    pub runner_up: Option<Alternative>,
+    /// How far the arrival rate may go.
+    pub rate_limits: Option<RateLimits>,
 }
 
 /// An objective that binds.

@@ -31,15 +31,20 @@ impl PlanArgs {
             (None, _) => PathBuf::from("."),
         };
         let mut scenario = load(&Paths::in_folder(&folder))?.scenario;
-        let workload = &mut scenario.workload;
-        workload.rate = plan.rate;
-        workload.slos.clone_from(&plan.slos);
-        workload.objective = plan.objective;
-        workload.planning = plan.planning;
-        scenario.fingerprints.workload = Fingerprint::of(workload);
-        same_inputs(&plan, &scenario, &folder)?;
+        take_over(&mut scenario, &plan, &folder)?;
         Ok((scenario, plan))
     }
+}
+
+/// Gives a scenario the plan's rate, objectives and settings; refuses when the plan was made from anything else that differs.
+pub(crate) fn take_over(scenario: &mut Scenario, plan: &Plan, folder: &Path) -> Result<(), Failure> {
+    let workload = &mut scenario.workload;
+    workload.rate = plan.rate;
+    workload.slos.clone_from(&plan.slos);
+    workload.objective = plan.objective;
+    workload.planning = plan.planning;
+    scenario.fingerprints.workload = Fingerprint::of(workload);
+    same_inputs(plan, scenario, folder)
 }
 
 fn same_inputs(plan: &Plan, scenario: &Scenario, folder: &Path) -> Result<(), Failure> {

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 
 use routerwise_plan::explain::{Binding, NearMiss, Worth, binding};
 use routerwise_types::answer::BelowFloor;
+use routerwise_types::answer::explanation::{RateLimit, RateLimits};
 use routerwise_types::plan::{Plan, RoutePolicy};
 use routerwise_types::profile::ProfileSource;
 use routerwise_types::workload::{Scope, Slo, Statistic};
@@ -300,8 +301,39 @@ pub(crate) fn worths(worths: &[Worth], out: &mut dyn Write) -> io::Result<()> {
     )
 }
 
+/// How far the rate may go.
+pub(crate) fn rate_limits(plan: &Plan, limits: &RateLimits, out: &mut dyn Write) -> io::Result<()> {
+    let percent = plan.planning.headroom * 100.0;
+    let headroom = if percent > 0.0 {
+        format!(" (with {percent:.0} % headroom; without it, all of them {percent:.0} % higher)")
+    } else {
+        String::new()
+    };
+    writeln!(
+        out,
+        "\n How far the rate may go before an objective is missed{headroom}:\n{}",
+        table(["", "met up to", "proven out of reach at"], "lrr", rate_rows(limits))
+    )
+}
+
+/// One row for each kind of answer to more traffic.
+fn rate_rows(limits: &RateLimits) -> [[String; 3]; 3] {
+    let row = |name: &str, limit: RateLimit| {
+        [
+            name.to_owned(),
+            limit.reached.to_string(),
+            limit.refuted.map_or_else(|| "-".to_owned(), |rate| rate.to_string()),
+        ]
+    };
+    [
+        row("this plan as it is", limits.as_planned),
+        row("this setup, new prices", limits.same_setup),
+        row("any setup on these GPUs", limits.any_setup),
+    ]
+}
+
 /// A gain with its sign; what rounds to nothing has none.
-fn signed(gain: f64) -> String {
+pub(crate) fn signed(gain: f64) -> String {
     if gain.abs() < 5e-5 {
         "0".to_owned()
     } else {

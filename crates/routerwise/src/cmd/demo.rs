@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use routerwise_inputs::{Paths, load, write_atomically};
 use routerwise_plan::check::check;
-use routerwise_plan::explain::what_would_help;
+use routerwise_plan::explain::{rate_limits, what_would_help};
 
 use crate::cli::Cli;
 use crate::cmd::plan::unplannable;
@@ -73,6 +73,7 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
         " Note: scores here are measured labels, so the quality is what a perfect predictor would reach with this setup."
     )?;
     render::worths(&what_would_help(&scenario, plan).map_err(unplannable)?, out)?;
+    render::rate_limits(plan, &rate_limits(&scenario, plan), out)?;
     let violations = check(&scenario, plan);
     if !violations.is_empty() {
         for violation in &violations {

@@ -1,9 +1,11 @@
 //! `routerwise explain`: how large the space is, what binds in a plan, what its prices mean.
 
+mod of_plan;
+
 use std::io::Write;
 use std::path::PathBuf;
 
-use routerwise_plan::explain::{Binding, binding};
+use routerwise_plan::explain::{Binding, alternatives, binding, price_meanings, rate_limits, runner_up, values};
 use routerwise_plan::problem::Problem;
 use routerwise_plan::space::{Retained, retained};
 use routerwise_types::Scenario;
@@ -14,10 +16,11 @@ use crate::cli::{Format, ScenarioArgs};
 use crate::cmd::plan::unplannable;
 use crate::failure::{Answer, Failure};
 use crate::plan_file;
-use crate::render::{counted, level_of};
+use crate::render::counted;
 use crate::table::print_json;
 
-/// Say how large a scenario's space of setups is and, with a plan, what binds and what its prices mean
+/// Say how large a scenario's space of setups is and, with a plan, what binds, what its prices mean, what changes are worth, and why
+/// other setups lost
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -43,7 +46,11 @@ whole cluster. Most that pass on total compute cannot be placed on GPUs.";
 const MOST_COUNTED: f64 = 3e7;
 
 pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
-    let scenario = args.scenario.load()?.scenario;
+    let mut scenario = args.scenario.load()?.scenario;
+    let plan = args.plan.as_deref().map(plan_file::read).transpose()?;
+    if let Some(plan) = &plan {
+        plan_file::take_over(&mut scenario, plan, &args.scenario.folder)?;
+    }
     routerwise_inputs::profiles::require(&scenario, &args.scenario.paths().profiles)?;
     let problem = Problem::new(&scenario).map_err(unplannable)?;
     let singles: f64 = problem
@@ -58,53 +65,60 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
         })
         .product();
     let counts = (singles <= MOST_COUNTED).then(|| retained(&problem));
-    let plan = args.plan.as_deref().map(plan_file::read).transpose()?;
+    let mut answer = answer(&problem, counts);
+    if let Some(plan) = &plan {
+        explain(&scenario, plan, &mut answer)?;
+    }
     match args.format {
-        Format::Json => json_report(&problem, counts, plan.as_ref(), out)?,
+        Format::Json => print_json(&answer, out)?,
         Format::Table => {
             space(&problem, singles, counts, out)?;
             if let Some(plan) = &plan {
-                writeln!(out, "\nPrices of plan {}", plan.id.short())?;
-                for policy_ix in 0..plan.policies.len() {
-                    prices(&scenario, plan, policy_ix, out)?;
-                }
+                of_plan::print(plan, &answer, out)?;
             }
         }
     }
     Ok(Answer::Yes)
 }
 
-fn json_report(
-    problem: &Problem,
-    counts: Option<Retained>,
-    plan: Option<&Plan>,
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
-    let binding_slos = plan.map_or_else(Vec::new, |plan| {
-        let slos = binding(plan).into_iter().filter_map(|binding| match binding {
-            Binding::Slo {
-                policy_ix,
-                slo_ix,
-                per_percent,
-            } => Some(BindingSlo {
-                level: plan.policies[policy_ix].level.clone(),
-                slo: plan.slos[slo_ix],
-                quality_per_percent: per_percent,
-            }),
-            Binding::Capacity { .. } | Binding::Nothing => None,
-        });
-        slos.collect()
-    });
-    let answer = Explanation {
+fn answer(problem: &Problem, counts: Option<Retained>) -> Explanation {
+    Explanation {
         schema: ANSWER_SCHEMA,
         setups_in_space: problem.setups_in_space(),
         retained_by_compute: counts.map(|counts| counts.by_compute),
         placeable: counts.map(|counts| counts.placeable),
         placeable_with_memory: counts.map(|counts| counts.placeable_with_memory),
-        plan: plan.map(|plan| plan.id.clone()),
-        binding_slos,
-    };
-    print_json(&answer, out)?;
+        plan: None,
+        binding_slos: Vec::new(),
+        prices: Vec::new(),
+        values: Vec::new(),
+        alternatives: Vec::new(),
+        runner_up: None,
+        rate_limits: None,
+    }
+}
+
+/// Adds what there is to say about a plan.
+fn explain(scenario: &Scenario, plan: &Plan, answer: &mut Explanation) -> Result<(), Failure> {
+    let slos = binding(plan).into_iter().filter_map(|binding| match binding {
+        Binding::Slo {
+            policy_ix,
+            slo_ix,
+            per_percent,
+        } => Some(BindingSlo {
+            level: plan.policies[policy_ix].level.clone(),
+            slo: plan.slos[slo_ix],
+            quality_per_percent: per_percent,
+        }),
+        Binding::Capacity { .. } | Binding::Nothing => None,
+    });
+    answer.plan = Some(plan.id.clone());
+    answer.binding_slos = slos.collect();
+    answer.prices = price_meanings(plan);
+    answer.values = values(scenario, plan).map_err(unplannable)?;
+    answer.alternatives = alternatives(scenario, plan).map_err(unplannable)?;
+    answer.runner_up = runner_up(&answer.alternatives).cloned();
+    answer.rate_limits = Some(rate_limits(scenario, plan));
     Ok(())
 }
 
@@ -138,53 +152,6 @@ fn space(problem: &Problem, singles: f64, counts: Option<Retained>, out: &mut dy
             out,
             " too many with every model on and one replica each ({singles:.2e}) to count one by one"
         )?,
-    }
-    Ok(())
-}
-
-fn prices(scenario: &Scenario, plan: &Plan, policy_ix: usize, out: &mut dyn Write) -> Result<(), Failure> {
-    let policy = &plan.policies[policy_ix];
-    if let Some(level) = level_of(plan, policy) {
-        writeln!(out, " {level}, {}:", policy.rate)?;
-    }
-    for ((model, routed), spec) in plan.models.iter().zip(&policy.models).zip(&scenario.models) {
-        let price = routed.price.value();
-        match model.configuration {
-            None => writeln!(
-                out,
-                " {}: off; no prompt would want it at {price:.4} or more",
-                spec.name
-            )?,
-            Some(_) if price < 5e-5 => {
-                writeln!(
-                    out,
-                    " {}: free; one more prompt on it costs nobody anything that counts",
-                    spec.name
-                )?;
-            }
-            Some(_) => writeln!(
-                out,
-                " {}: {price:.4}; it must be predicted to beat a free model by that much to get a prompt",
-                spec.name
-            )?,
-        }
-    }
-    for (slo_ix, slo) in plan.slos.iter().enumerate() {
-        let worth = binding(plan).into_iter().find_map(|binding| match binding {
-            Binding::Slo {
-                policy_ix: at,
-                slo_ix: ix,
-                per_percent,
-            } if (at, ix) == (policy_ix, slo_ix) => Some(per_percent),
-            _ => None,
-        });
-        match worth {
-            Some(worth) => writeln!(
-                out,
-                " {slo}: binds; a limit 1 % looser is worth about {worth:.5} of quality"
-            )?,
-            None => writeln!(out, " {slo}: does not bind")?,
-        }
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use routerwise_plan::Outcome;
-use routerwise_plan::explain::what_would_help;
+use routerwise_plan::explain::{rate_limits, what_would_help};
 use routerwise_plan::problem::Unplannable;
 use routerwise_types::answer::{ANSWER_SCHEMA, NoPlan};
 use routerwise_types::plan::Plan;
@@ -159,7 +159,9 @@ fn outlook(scenario: &Scenario, outcome: &Outcome, plan: &Plan, out: &mut dyn Wr
         )?,
         Outcome::Optimal(_) if plan.achievement.is_none() => {
             render::worths(&what_would_help(scenario, plan).map_err(unplannable)?, out)?;
+            render::rate_limits(plan, &rate_limits(scenario, plan), out)?;
         }
+        Outcome::Optimal(_) => render::rate_limits(plan, &rate_limits(scenario, plan), out)?,
         _ => {}
     }
     Ok(())

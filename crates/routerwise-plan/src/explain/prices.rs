@@ -1,0 +1,115 @@
+//! What a plan's multipliers say: the meaning of each price, and what changes are worth to first order.
+//!
+//! The dual of the plan's setup at its own prices is a bound for it. A small change of the scenario moves that bound by what the multipliers
+//! say, the prices held: `Δ(Σ_r β_r·τ_r + Σ_i H_i)`, since `A(α)` stays. That is exact in the flows and first order in the prices.
+
+use routerwise_types::answer::explanation::PriceMeaning;
+use routerwise_types::plan::{Plan, RoutePolicy};
+use routerwise_types::units::{Price, Seconds};
+use routerwise_types::workload::{Scope, Statistic};
+
+use super::{Binding, binding};
+use crate::flow::Interval;
+use crate::objective::hunt::candidates_of;
+use crate::prices::{Dual, Routes};
+use crate::problem::Problem;
+use crate::search::region::{Region, Terms, relax};
+
+/// What each model's price means, policy by policy.
+#[must_use]
+pub fn price_meanings(plan: &Plan) -> Vec<PriceMeaning> {
+    let policies = plan.policies.iter().enumerate();
+    policies
+        .flat_map(|(policy_ix, policy)| of_policy(plan, policy_ix, policy))
+        .collect()
+}
+
+fn of_policy(plan: &Plan, policy_ix: usize, policy: &RoutePolicy) -> Vec<PriceMeaning> {
+    let pairs = || plan.models.iter().zip(&policy.models);
+    let running = pairs().filter(|(model, _)| model.configuration.is_some());
+    let Some((cheapest, least)) = running.min_by(|a, b| a.1.price.value().total_cmp(&b.1.price.value())) else {
+        return Vec::new();
+    };
+    let per_second = price_of_the_mean(plan, policy_ix, policy);
+    pairs()
+        .map(|(model, routed)| PriceMeaning {
+            level: policy.level.clone(),
+            model: model.name.clone(),
+            runs: model.configuration.is_some(),
+            price: Price::new(routed.price.value()).unwrap_or(Price::ZERO),
+            cheapest: cheapest.name.clone(),
+            above_cheapest: routed.price.value() - least.price.value(),
+            added_latency: per_second
+                .filter(|_| model.configuration.is_some() && model.utilisation.value() < 0.999)
+                .and_then(|price| Seconds::new(0.01 * routed.price.value() / price).ok()),
+        })
+        .collect()
+}
+
+/// Quality per second of the one mean that binds; nothing where another thing binds too, or nothing.
+fn price_of_the_mean(plan: &Plan, policy_ix: usize, policy: &RoutePolicy) -> Option<f64> {
+    let here = binding(plan).into_iter().filter_map(|binding| match binding {
+        Binding::Slo {
+            policy_ix: at, slo_ix, ..
+        } => (at == policy_ix).then_some(slo_ix),
+        Binding::Capacity { .. } | Binding::Nothing => None,
+    });
+    let [slo_ix] = here.collect::<Vec<usize>>()[..] else {
+        return None;
+    };
+    let slo = &plan.slos[slo_ix];
+    let is_mean = slo.scope == Scope::Workload && slo.statistic == Statistic::Mean;
+    Some(policy.prediction.slo_values[slo_ix].price).filter(|price| is_mean && *price > 0.0)
+}
+
+/// What a setup is worth at the plan's prices beyond `A(α)`; nothing where the problem does not have it, or has several policies.
+pub(super) fn worth_at_prices(problem: &Problem, plan: &Plan) -> Option<f64> {
+    let by_model = worth_by_model(problem, plan, &candidates_of(problem, &setup(plan))?)?;
+    let dual = dual(problem, plan)?;
+    Some(dual.row_prices.iter().sum::<f64>() + by_model.iter().sum::<f64>())
+}
+
+/// `H` of one candidate of each model at the plan's prices.
+pub(super) fn worth_by_model(problem: &Problem, plan: &Plan, chosen: &[usize]) -> Option<Vec<f64>> {
+    let dual = dual(problem, plan)?;
+    let models = problem.models.iter().zip(chosen).zip(&dual.prices);
+    let worth = models.map(|((model, at), price)| {
+        let flow = &model.candidates[*at].flow;
+        flow.best(*price, &dual.row_prices, Interval::ALL).value
+    });
+    Some(worth.collect())
+}
+
+/// What one more GPU of each type is worth where models may mix setups: the prices of its shares and memory in that relaxation. Real setups
+/// come in steps, so a GPU may be worth less or more.
+pub(super) fn worth_of_gpus(problem: &Problem) -> Vec<f64> {
+    let region = Region::all(problem);
+    let relaxed = relax(problem, &mut Routes::default(), &region, None, Terms::exact(problem));
+    let prices = &relaxed.dual.resource_prices;
+    let of_type = |gpu_type_ix: usize| {
+        let rows = problem.resources.iter().zip(prices);
+        let sum: f64 = rows
+            .filter(|(row, _)| row.gpu_type_ix == gpu_type_ix)
+            .map(|(_, price)| price)
+            .sum();
+        sum / problem.cluster.n_gpus_of(gpu_type_ix).max(1) as f64
+    };
+    (0..problem.cluster.gpu_types.len()).map(of_type).collect()
+}
+
+/// The plan's multipliers in the problem's units, where it has one policy.
+fn dual(problem: &Problem, plan: &Plan) -> Option<Dual> {
+    let [policy] = &plan.policies[..] else { return None };
+    let row = |row: &crate::problem::Row| policy.prediction.slo_values[row.slo_ix].price * row.limit;
+    Some(Dual {
+        bound: f64::INFINITY,
+        prices: policy.models.iter().map(|model| model.price.value()).collect(),
+        row_prices: problem.rows.iter().map(row).collect(),
+        resource_prices: Vec::new(),
+        floor_price: 0.0,
+    })
+}
+
+fn setup(plan: &Plan) -> routerwise_types::setup::Setup {
+    plan.models.iter().map(|model| model.configuration).collect()
+}
