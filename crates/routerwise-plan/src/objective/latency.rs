@@ -15,6 +15,8 @@ use super::{Best, Ending, First, MAX_QUESTIONS, first_within, refuting};
 
 /// The bracket is closed when it is this narrow, relative.
 pub(super) const PRECISION: f64 = 0.005;
+/// Questions below the lowest target that was not decided.
+const MAX_BELOW_OPEN: u32 = 6;
 
 pub(super) fn lowest(hunt: &mut Hunt<'_>, parts: &Parts, metric: Metric, floor: f64) -> Result<Ending, Unplannable> {
     let largest = parts.largest();
@@ -25,7 +27,7 @@ pub(super) fn lowest(hunt: &mut Hunt<'_>, parts: &Parts, metric: Metric, floor: 
     };
     // Proofs without a target rule parts out altogether and stay.
     let mut reached = rounded_up(mean(&plan, metric));
-    let (mut refuted, mut asked) = (0.0, 0.0);
+    let (mut refuted, mut asked, mut open) = (0.0, 0.0, f64::INFINITY);
     for _ in 0..MAX_QUESTIONS {
         if reached <= asked * (1.0 + PRECISION) || reached <= 0.0 || hunt.watch.is_stopped() {
             break;
@@ -42,7 +44,19 @@ pub(super) fn lowest(hunt: &mut Hunt<'_>, parts: &Parts, metric: Metric, floor: 
                 (plan, place) = (better, at);
             }
             First::Below => (refuted, asked) = (middle, middle),
-            First::Open => asked = middle,
+            First::Open => (asked, open) = (middle, open.min(middle)),
+        }
+    }
+    // What was not decided keeps the proof from the plan; how far up it goes is asked for by itself.
+    for _ in 0..MAX_BELOW_OPEN {
+        let middle = (refuted * open).sqrt();
+        if !open.is_finite() || open <= refuted * (1.0 + PRECISION) || refuted <= 0.0 || hunt.watch.is_stopped() {
+            break;
+        }
+        let Ok(target) = Seconds::new(middle) else { break };
+        match first_within(hunt, &largest, Some(target), floor)? {
+            First::Below => refuted = middle,
+            First::Reached(..) | First::Open => open = middle,
         }
     }
     let limits = std::mem::take(&mut hunt.limits);

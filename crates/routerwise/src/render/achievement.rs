@@ -60,8 +60,13 @@ fn lowest(achieved: &Achievement, metric: Metric, out: &mut dyn Write) -> io::Re
     }
     writeln!(
         out,
-        "   Reaches a mean {metric} of {value}. Proof: no plan with a mean of {} reaches this quality.",
-        seconds(achieved.bound)
+        "   Reaches a mean {metric} of {value}. Proof: no plan with a mean of {} reaches this quality.{}",
+        seconds(achieved.bound),
+        if achieved.value > achieved.bound * 1.01 {
+            " Between the two it is not settled: searches ran out of work."
+        } else {
+            ""
+        }
     )
 }
 
@@ -72,8 +77,13 @@ fn limits(scenario: &Scenario, plan: &Plan, achieved: &Achievement, out: &mut dy
             (Aim::MinimiseLatency { metric, .. }, Some(target)) => format!(" and a mean {metric} of {target}"),
             _ => String::new(),
         };
-        match limit.upper_bound {
-            Some(bound) => writeln!(out, "   With {gpus}{target} no plan reaches more than {bound:.4}.")?,
+        let floor = plan.objective.aim.quality_floor().map(|floor| floor.to_string());
+        match limit.upper_bound.map(|bound| format!("{bound:.4}")) {
+            // Below it by less than is printed: the number would say the contrary.
+            Some(bound) if Some(&bound) == floor.as_ref() => {
+                writeln!(out, "   With {gpus}{target} no plan reaches it, if only just.")?;
+            }
+            Some(bound) => writeln!(out, "   With {gpus}{target} no plan reaches more than {bound}.")?,
             None => writeln!(out, "   With {gpus}{target} no plan meets the latency objectives.")?,
         }
     }
