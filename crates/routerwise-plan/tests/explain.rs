@@ -10,7 +10,7 @@ use routerwise_types::answer::explanation::Held;
 use routerwise_types::plan::Plan;
 use routerwise_types::scenario::Scenario;
 use routerwise_types::units::RequestsPerSecond;
-use routerwise_types::workload::{Aim, Budget, Objective};
+use routerwise_types::workload::{Aim, Budget, Level, Objective};
 
 fn scenario(shares: &[f64], may_be_off: bool, n_gpus: usize) -> Scenario {
     support::scenario(&support::Shape {
@@ -189,4 +189,34 @@ fn a_plan_within_a_budget_is_explained_on_its_gpus() {
     scenario.workload.objective.budget.max_gpus = Some(3);
     let three = planned(&scenario).quality().value();
     assert!((gpu.quality.unwrap() - three).abs() < 2e-4);
+}
+
+/// Day and night, each with its own prices.
+#[test]
+fn several_load_levels_are_explained_together() {
+    let mut scenario = scenario(&[1.0], false, 3);
+    scenario.workload.levels = vec![level("day", 1.0), level("night", 0.5)];
+    let plan = planned(&scenario);
+    assert_eq!(price_meanings(&plan).len(), 6);
+    let gap = plan.certificate.gap + 1e-5;
+    for value in values(&scenario, &plan).unwrap() {
+        let (first_order, gain) = (value.first_order.unwrap(), value.gain.unwrap());
+        let is_gpu = value.change.contains("one more");
+        assert!(is_gpu || gain <= first_order + gap, "{value:?}");
+    }
+    let limits = rate_limits(&scenario, &plan);
+    assert!(limits.as_planned.reached <= limits.same_setup.refuted.unwrap());
+    for alternative in alternatives(&scenario, &plan).unwrap() {
+        let Some(setup) = alternative.setup else { continue };
+        let sum: f64 = setup.fractions.iter().map(|w| w.value()).sum();
+        assert!((sum - 1.0).abs() < 1e-6, "{setup:?}");
+    }
+}
+
+fn level(name: &str, part: f64) -> Level {
+    Level {
+        name: name.to_owned(),
+        part,
+        hours: 12.0,
+    }
 }

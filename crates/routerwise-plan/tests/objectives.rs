@@ -11,7 +11,7 @@ use routerwise_types::cluster::{Cluster, Interconnect, Node};
 use routerwise_types::plan::Plan;
 use routerwise_types::scenario::Scenario;
 use routerwise_types::units::{Fraction, RequestsPerSecond, Score, Seconds};
-use routerwise_types::workload::{Aim, Budget, Metric, Objective};
+use routerwise_types::workload::{Aim, Budget, Level, Metric, Objective};
 
 fn scenario(n_gpus: usize, rate: f64) -> Scenario {
     support::scenario(&support::Shape {
@@ -368,5 +368,41 @@ fn a_wrong_achievement_is_found() {
         &scenario,
         |plan| plan.objective.budget.max_gpus = Some(1),
         "objective: found",
+    );
+}
+
+/// The GPUs must do for the busiest level; the quality is that of all levels together.
+#[test]
+fn fewest_gpus_and_lowest_latency_with_several_load_levels() {
+    let mut scenario = scenario(4, 60.0);
+    scenario.workload.levels = [("day", 1.0), ("night", 0.4)]
+        .map(|(name, part)| Level {
+            name: name.to_owned(),
+            part,
+            hours: 12.0,
+        })
+        .to_vec();
+    let by_number: Vec<Option<f64>> = (1..=4).map(|n| quality(&scenario, &[n])).collect();
+    let three = by_number[2].unwrap();
+    let quality_floor = score(three - 5e-4);
+    let fewest = 1 + by_number
+        .iter()
+        .position(|q| q.is_some_and(|q| q >= quality_floor.value()))
+        .unwrap();
+    let plan = solved(&with(&scenario, Aim::MinimiseGpus { quality_floor }, Budget::NONE));
+    assert_eq!(plan.achievement.unwrap().gpus_per_node, [fewest]);
+    let metric = Metric::Ttft;
+    let plan = solved_latency(&with(
+        &scenario,
+        Aim::MinimiseLatency { metric, quality_floor },
+        Budget::NONE,
+    ));
+    assert_eq!(plan.policies.len(), 2);
+    let achievement = plan.achievement.unwrap();
+    assert!(
+        achievement.value <= achievement.bound * 1.006,
+        "{} {}",
+        achievement.value,
+        achievement.bound
     );
 }

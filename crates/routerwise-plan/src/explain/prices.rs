@@ -11,7 +11,7 @@ use routerwise_types::workload::{Scope, Statistic};
 use super::{Binding, binding};
 use crate::flow::Interval;
 use crate::objective::hunt::candidates_of;
-use crate::prices::{Dual, Routes};
+use crate::prices::Routes;
 use crate::problem::Problem;
 use crate::search::region::{Region, Terms, relax};
 
@@ -62,22 +62,27 @@ fn price_of_the_mean(plan: &Plan, policy_ix: usize, policy: &RoutePolicy) -> Opt
     Some(policy.prediction.slo_values[slo_ix].price).filter(|price| is_mean && *price > 0.0)
 }
 
-/// What a setup is worth at the plan's prices beyond `A(α)`; nothing where the problem does not have it, or has several policies.
+/// What a setup is worth at the plan's prices beyond `A(α)`; nothing where the problem does not have it.
 pub(super) fn worth_at_prices(problem: &Problem, plan: &Plan) -> Option<f64> {
-    let by_model = worth_by_model(problem, plan, &candidates_of(problem, &setup(plan))?)?;
-    let dual = dual(problem, plan)?;
-    Some(dual.row_prices.iter().sum::<f64>() + by_model.iter().sum::<f64>())
+    let setup = plan.models.iter().map(|model| model.configuration).collect();
+    let by_model = worth_by_model(problem, plan, &candidates_of(problem, &setup)?);
+    let levels = problem.weights.iter().zip(&plan.policies);
+    let rows = levels.map(|(weight, policy)| weight * row_prices(problem, policy).iter().sum::<f64>());
+    Some(rows.sum::<f64>() + by_model.iter().sum::<f64>())
 }
 
-/// `H` of one candidate of each model at the plan's prices.
-pub(super) fn worth_by_model(problem: &Problem, plan: &Plan, chosen: &[usize]) -> Option<Vec<f64>> {
-    let dual = dual(problem, plan)?;
-    let models = problem.models.iter().zip(chosen).zip(&dual.prices);
-    let worth = models.map(|((model, at), price)| {
-        let flow = &model.candidates[*at].flow;
-        flow.best(*price, &dual.row_prices, Interval::ALL).value
-    });
-    Some(worth.collect())
+/// `H` of one candidate of each model at the plan's prices, the weighted sum over the load levels.
+pub(super) fn worth_by_model(problem: &Problem, plan: &Plan, chosen: &[usize]) -> Vec<f64> {
+    let mut worth = vec![0.0; chosen.len()];
+    for (level, (weight, policy)) in problem.weights.iter().zip(&plan.policies).enumerate() {
+        let row_prices = row_prices(problem, policy);
+        for (model_ix, worth) in worth.iter_mut().enumerate() {
+            let flow = problem.models[model_ix].candidates[chosen[model_ix]].flow_at(level);
+            let price = policy.models[model_ix].price.value();
+            *worth += weight * flow.best(price, &row_prices, Interval::ALL).value;
+        }
+    }
+    worth
 }
 
 /// What one more GPU of each type is worth where models may mix setups: the prices of its shares and memory in that relaxation. Real setups
@@ -97,19 +102,9 @@ pub(super) fn worth_of_gpus(problem: &Problem) -> Vec<f64> {
     (0..problem.cluster.gpu_types.len()).map(of_type).collect()
 }
 
-/// The plan's multipliers in the problem's units, where it has one policy.
-fn dual(problem: &Problem, plan: &Plan) -> Option<Dual> {
-    let [policy] = &plan.policies[..] else { return None };
-    let row = |row: &crate::problem::Row| policy.prediction.slo_values[row.slo_ix].price * row.limit;
-    Some(Dual {
-        bound: f64::INFINITY,
-        prices: policy.models.iter().map(|model| model.price.value()).collect(),
-        row_prices: problem.rows.iter().map(row).collect(),
-        resource_prices: Vec::new(),
-        floor_price: 0.0,
-    })
-}
-
-fn setup(plan: &Plan) -> routerwise_types::setup::Setup {
-    plan.models.iter().map(|model| model.configuration).collect()
+/// Multipliers of a policy's rows in the problem's units.
+fn row_prices(problem: &Problem, policy: &RoutePolicy) -> Vec<f64> {
+    let rows = problem.rows.iter();
+    rows.map(|row| policy.prediction.slo_values[row.slo_ix].price * row.limit)
+        .collect()
 }

@@ -64,14 +64,15 @@ fn holds(scenario: &Scenario, plan: &Plan) -> bool {
     let Some(problem) = Problem::new(scenario).ok().and_then(|problem| only(problem, plan)) else {
         return false;
     };
-    plan.policies.iter().all(|policy| {
+    plan.policies.iter().enumerate().all(|(level, policy)| {
         let pairs = || problem.models.iter().zip(&policy.models);
-        let within = pairs().all(|(model, routed)| routed.fraction.value() <= model.candidates[0].flow.cap() + 1e-9);
+        let within =
+            pairs().all(|(model, routed)| routed.fraction.value() <= model.candidates[0].flow_at(level).cap() + 1e-9);
         within
             && (0..problem.rows.len()).all(|row| {
                 let sum: f64 = pairs()
                     .map(|(model, routed)| {
-                        let flow = &model.candidates[0].flow;
+                        let flow = model.candidates[0].flow_at(level);
                         flow.at(row, routed.fraction.value().min(flow.cap()))
                     })
                     .sum();

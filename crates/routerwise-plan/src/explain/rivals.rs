@@ -79,7 +79,7 @@ fn rival(problem: &Problem, held: &Problem, plan: &Plan, found: &Found) -> Optio
     let pairs = held.models.iter().zip(&best.candidates);
     let setup = pairs.map(|(model, at)| model.candidates[*at].configuration).collect();
     let planned_setup = plan.models.iter().map(|model| model.configuration).collect();
-    let worth = |setup| worth_by_model(problem, plan, &candidates_of(problem, setup)?);
+    let worth = |setup| Some(worth_by_model(problem, plan, &candidates_of(problem, setup)?));
     let (planned, other) = (worth(&planned_setup)?, worth(&setup)?);
     let models = plan.models.iter().zip(&setup).zip(planned.iter().zip(&other));
     let differences = models
@@ -95,10 +95,17 @@ fn rival(problem: &Problem, held: &Problem, plan: &Plan, found: &Found) -> Optio
         quality: Score::new(best.quality.clamp(0.0, 1.0)).ok()?,
         upper_bound: found.upper_bound,
         differences,
-        fractions: best
-            .fractions
-            .iter()
-            .map(|w| Fraction::new(w.clamp(0.0, 1.0)).unwrap_or(Fraction::ZERO))
-            .collect(),
+        fractions: mean_fractions(problem, &best.fractions),
     })
+}
+
+/// Fraction of all prompts that each model gets over the load levels.
+fn mean_fractions(problem: &Problem, by_level: &[f64]) -> Vec<Fraction> {
+    let n_models = problem.models.len();
+    let of_model = |model: usize| {
+        let levels = problem.weights.iter().zip(by_level.chunks(n_models));
+        let mean: f64 = levels.map(|(weight, fractions)| weight * fractions[model]).sum();
+        Fraction::new(mean.clamp(0.0, 1.0)).unwrap_or(Fraction::ZERO)
+    };
+    (0..n_models).map(of_model).collect()
 }

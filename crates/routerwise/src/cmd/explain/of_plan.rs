@@ -25,7 +25,7 @@ pub(super) fn print(plan: &Plan, answer: &Explanation, out: &mut dyn Write) -> i
         writeln!(out, " {level}{}", in_words(meaning))?;
     }
     binding(plan, answer, out)?;
-    values(plan, answer, out)?;
+    values(answer, out)?;
     if let Some(alternative) = &answer.runner_up {
         runner_up(plan, alternative, out)?;
     }
@@ -89,7 +89,7 @@ fn binding(plan: &Plan, answer: &Explanation, out: &mut dyn Write) -> io::Result
     Ok(())
 }
 
-fn values(plan: &Plan, answer: &Explanation, out: &mut dyn Write) -> io::Result<()> {
+fn values(answer: &Explanation, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "\nWhat changes are worth, by the prices and planned again:")?;
     let rows = answer.values.iter().map(|value| {
         [
@@ -110,12 +110,7 @@ fn values(plan: &Plan, answer: &Explanation, out: &mut dyn Write) -> io::Result<
     )?;
     writeln!(
         out,
-        " By the prices is first order: right for small changes. For a GPU it counts its shares and memory as if setups could be mixed{}.",
-        if plan.policies.len() > 1 {
-            "; with several load levels it is left out"
-        } else {
-            ""
-        }
+        " By the prices is first order: right for small changes. For a GPU it counts its shares and memory as if setups could be mixed."
     )
 }
 
@@ -177,15 +172,23 @@ fn why(plan: &Plan, setup: &RivalSetup, lost: f64) -> String {
             format_args!("{worth:.4}")
         )
     };
-    let moved = plan.models.iter().zip(&plan.policies[0].models).zip(&setup.fractions);
+    let planned = |model_ix: usize| -> f64 {
+        let policies = plan.policies.iter();
+        policies
+            .map(|policy| policy.weight.value() * policy.models[model_ix].fraction.value())
+            .sum()
+    };
+    let moved = setup.fractions.iter().enumerate();
     let most = moved
-        .map(|((model, routed), other)| (other.value() - routed.fraction.value(), model, routed, other))
-        .max_by(|a, b| a.0.abs().total_cmp(&b.0.abs()))
-        .filter(|(by, ..)| by.abs() >= 5e-4 && plan.policies.len() == 1);
+        .map(|(model_ix, other)| (model_ix, other.value(), planned(model_ix)))
+        .max_by(|a, b| (a.1 - a.2).abs().total_cmp(&(b.1 - b.2).abs()))
+        .filter(|(_, other, here)| (other - here).abs() >= 5e-4);
     match most {
-        Some((_, model, routed, other)) => format!(
-            "{bound}. {other} of the prompts go to {} there, {} here.",
-            model.name, routed.fraction
+        Some((model_ix, other, here)) => format!(
+            "{bound}. {:.1} % of the prompts go to {} there, {:.1} % here.",
+            other * 100.0,
+            plan.models[model_ix].name,
+            here * 100.0
         ),
         None => format!("{bound}."),
     }
