@@ -30,15 +30,21 @@ pub fn frontier(scenario: &Scenario, axis: FrontierAxis, values: &[f64]) -> Resu
         FrontierAxis::Target | FrontierAxis::Gpus => (0..values.len()).collect(),
         FrontierAxis::Rate => (0..values.len()).rev().collect(),
     };
+    let variants: Vec<Scenario> = order.iter().map(|at| at_value(scenario, axis, values[*at])).collect();
     let mut solved: Vec<Solved> = Vec::with_capacity(values.len());
     let mut seed: Option<Setup> = None;
-    for at in &order {
-        let point = solve(&at_value(scenario, axis, values[*at]), seed.as_ref())?;
+    for variant in &variants {
+        let point = solve(variant, seed.as_ref())?;
         if let Some(plan) = &point.plan {
             seed = Some(plan.models.iter().map(|model| model.configuration).collect());
         }
         solved.push(point);
     }
+    let variants = order
+        .iter()
+        .map(|at| at_value(scenario, axis, values[*at]))
+        .collect::<Vec<_>>();
+    refine(&variants, &mut solved)?;
     repair(&mut solved);
     let mut points: Vec<FrontierPoint> = order
         .iter()
@@ -134,21 +140,33 @@ fn solve(scenario: &Scenario, seed: Option<&Setup>) -> Result<Solved, Unplannabl
     })
 }
 
+/// Searches points again that were not settled, from the easiest to the hardest: from the setup of the easier one beside, and from none. Where
+/// a start leads depends on the start.
+fn refine(variants: &[Scenario], solved: &mut [Solved]) -> Result<(), Unplannable> {
+    for at in (0..solved.len()).rev() {
+        let beside = solved.get(at + 1).and_then(|easier| easier.plan.as_ref());
+        let beside: Option<Setup> = beside.map(|plan| plan.models.iter().map(|model| model.configuration).collect());
+        let starts = beside.is_some().then_some(beside.as_ref()).into_iter().chain([None]);
+        for start in starts {
+            if !solved[at].is_open(variants[at].workload.planning.tolerance) {
+                break;
+            }
+            let again = solve(&variants[at], start)?;
+            solved[at].take(again);
+        }
+    }
+    Ok(())
+}
+
 /// Points from the hardest to the easiest: plans are taken over by easier ones, bounds by harder ones.
 fn repair(points: &mut [Solved]) {
     for at in 1..points.len() {
         let (harder, easier) = points.split_at_mut(at);
         let (harder, easier) = (&harder[at - 1], &mut easier[0]);
-        let quality = |point: &Solved| {
-            point
-                .plan
-                .as_ref()
-                .map_or(f64::NEG_INFINITY, |plan| plan.quality().value())
-        };
-        if quality(harder) > quality(easier) {
+        if harder.quality() > easier.quality() {
             easier.plan.clone_from(&harder.plan);
             easier.undecided = false;
-            easier.upper_bound = easier.upper_bound.max(quality(harder));
+            easier.upper_bound = easier.upper_bound.max(harder.quality());
         }
     }
     let mut least = f64::INFINITY;
@@ -160,6 +178,26 @@ fn repair(points: &mut [Solved]) {
 }
 
 impl Solved {
+    fn quality(&self) -> f64 {
+        self.plan
+            .as_ref()
+            .map_or(f64::NEG_INFINITY, |plan| plan.quality().value())
+    }
+
+    /// Whether more work might tell more.
+    fn is_open(&self, tolerance: f64) -> bool {
+        self.undecided || self.upper_bound - self.quality() > 2.0 * tolerance && self.plan.is_some()
+    }
+
+    /// Takes what another search of the same point found.
+    fn take(&mut self, other: Self) {
+        self.upper_bound = self.upper_bound.min(other.upper_bound);
+        self.undecided &= other.undecided;
+        if other.quality() > self.quality() {
+            self.plan = other.plan;
+        }
+    }
+
     fn stated(&self, at: f64) -> FrontierPoint {
         let Some(plan) = &self.plan else {
             return FrontierPoint {

@@ -288,6 +288,23 @@ fn parts_of_several_nodes_respect_their_links() {
     assert_eq!(Some(taken), fewest);
 }
 
+/// One GPU of one of two nodes: too slow for the traffic, and proven to be.
+#[test]
+fn a_budget_that_nothing_fits_is_infeasible_not_undecided() {
+    let mut scenario = scenario(2, 200.0);
+    let node = scenario.cluster.nodes[0].clone();
+    scenario.cluster.nodes.push(Node {
+        name: "node-2".into(),
+        ..node
+    });
+    let budget = Budget {
+        max_gpus: Some(1),
+        max_cost_per_hour: None,
+    };
+    let outcome = plan(&with(&scenario, Aim::MaximiseQuality, budget), None).unwrap();
+    assert!(matches!(outcome, Outcome::Infeasible(_)), "{outcome:?}");
+}
+
 fn scenario_of(scenario: &Scenario) -> Scenario {
     with(scenario, Aim::MaximiseQuality, Budget::NONE)
 }

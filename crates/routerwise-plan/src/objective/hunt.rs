@@ -126,7 +126,7 @@ impl<'a> Hunt<'a> {
                 } else {
                     wide
                 };
-                bound = Some(wide.upper_bound);
+                bound = (wide.upper_bound >= 0.0).then_some(wide.upper_bound);
                 self.limit(place, bound, dual_points(&problem, &wide.pool));
             }
         }
