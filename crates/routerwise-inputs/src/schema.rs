@@ -2,6 +2,7 @@
 
 use routerwise_types::answer::difference::Difference;
 use routerwise_types::answer::frontier::Frontier;
+use routerwise_types::answer::setups::ExhaustiveSearch;
 use routerwise_types::answer::{Explanation, NoPlan, Simulation, Verification};
 use routerwise_types::comparison::Comparison;
 use routerwise_types::plan::Plan;
@@ -33,11 +34,13 @@ pub enum Document {
     Simulate,
     /// What `routerwise compare --format json` prints.
     Compare,
+    /// What `routerwise plan --search exhaustive --format json` prints.
+    Exhaustive,
 }
 
 impl Document {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Plan,
         Self::Profile,
         Self::Check,
@@ -48,6 +51,7 @@ impl Document {
         Self::Verify,
         Self::Simulate,
         Self::Compare,
+        Self::Exhaustive,
     ];
 
     /// Its name on the command line; its schema is `docs/reference/schemas/<name>.json`.
@@ -64,6 +68,7 @@ impl Document {
             Self::Verify => "verify",
             Self::Simulate => "simulate",
             Self::Compare => "compare",
+            Self::Exhaustive => "exhaustive",
         }
     }
 
@@ -84,6 +89,7 @@ impl Document {
             Self::Verify => schema_for!(Verification),
             Self::Simulate => schema_for!(Simulation),
             Self::Compare => schema_for!(Comparison),
+            Self::Exhaustive => schema_for!(ExhaustiveSearch),
         };
         let text = serde_json::to_string_pretty(&schema).expect("a schema holds only what JSON holds");
         format!("{text}\n")

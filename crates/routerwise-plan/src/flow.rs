@@ -103,16 +103,27 @@ impl Flow {
         (self.coefficients[at], self.coefficients[at + 1])
     }
 
-    /// `φ_row(w)` relative to the row's limit, for `w ≤ cap`.
-    #[must_use]
-    pub fn at(&self, row: usize, w: f64) -> f64 {
+    fn coefficient_at(&self, row: usize, w: f64) -> (f64, f64) {
         let piece = self
             .breaks
             .partition_point(|corner| *corner < w)
             .clamp(1, self.breaks.len() - 1)
             - 1;
-        let (a, b) = self.coefficient(piece, row);
+        self.coefficient(piece, row)
+    }
+
+    /// `φ_row(w)` relative to the row's limit, for `w ≤ cap`.
+    #[must_use]
+    pub fn at(&self, row: usize, w: f64) -> f64 {
+        let (a, b) = self.coefficient_at(row, w);
         w * (a + b * w)
+    }
+
+    /// `φ_row'(w) = ℓ + λ·w·ℓ'` relative to the row's limit, for `w ≤ cap`; at a kink that of the piece before it.
+    #[must_use]
+    pub fn slope(&self, row: usize, w: f64) -> f64 {
+        let (a, b) = self.coefficient_at(row, w);
+        a + 2.0 * b * w
     }
 
     /// `H(α, β)` over the fractions in `range`: exact, whatever the shape. Allocation-free.

@@ -12,6 +12,7 @@
 //! - [`explain`]: what binds, what would help; [`space`]: how many setups there are
 //! - [`watch`]: stopping a search, and hearing how far it is
 //! - [`diff`]: what changes between two plans
+//! - [`exhaustive`]: the paper's search, to compare with
 //! - [`baselines`]: what people do today, for comparison
 //! - [`check`]: an independent checker of a finished plan
 
@@ -20,6 +21,7 @@ pub mod baselines;
 pub mod check;
 pub mod curve;
 pub mod diff;
+pub mod exhaustive;
 pub mod explain;
 pub mod flow;
 pub mod frontier;

@@ -3,6 +3,7 @@
 pub mod difference;
 pub mod explanation;
 pub mod frontier;
+pub mod setups;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

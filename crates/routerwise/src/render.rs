@@ -110,7 +110,7 @@ fn objectives(plan: &Plan, policy: &RoutePolicy, out: &mut dyn Write) -> io::Res
     writeln!(out)
 }
 
-fn predicted(slo: &Slo, value: f64) -> String {
+pub(crate) fn predicted(slo: &Slo, value: f64) -> String {
     match (slo.statistic, slo.scope) {
         (Statistic::Quantile { .. }, Scope::Workload) => format!("{:.2} % of requests above the target", value * 100.0),
         _ => Seconds::new(value).map_or_else(|_| value.to_string(), |seconds| seconds.to_string()),

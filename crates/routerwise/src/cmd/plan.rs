@@ -1,10 +1,12 @@
 //! `routerwise plan`: the best setup and the prices that route by it, with a proof.
 
 mod watched;
+mod exhaustive;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use routerwise_plan::Outcome;
 use routerwise_plan::explain::{rate_limits, what_would_help};
 use routerwise_plan::problem::Unplannable;
@@ -31,6 +33,17 @@ pub(crate) struct Args {
     /// Plan in force, which the new one names as its parent
     #[arg(long, value_name = "FILE")]
     parent: Option<PathBuf>,
+    /// How to search
+    #[arg(long, value_enum, default_value_t, help_heading = "All setups, to compare with")]
+    search: Search,
+    /// Solve at most this many setups one by one
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 100_000,
+        help_heading = "All setups, to compare with"
+    )]
+    max_setups: u64,
     /// Plan for this arrival rate (requests/s) instead of the workload's
     #[arg(long, value_name = "RATE", allow_negative_numbers = true, help_heading = "What if")]
     rate: Option<f64>,
@@ -65,6 +78,16 @@ pub(crate) struct Args {
     format: Format,
 }
 
+/// How a plan is searched for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Search {
+    /// Ours: allocation and routing at once, with a proof
+    #[default]
+    Joint,
+    /// The paper's as published: every setup solved, without replicas, proof or plan file
+    Exhaustive,
+}
+
 const EXAMPLES: &str = "\
 Examples:
   routerwise plan scenarios/demo                           plan, print, and write scenarios/demo/plan.json
@@ -74,6 +97,7 @@ Examples:
   routerwise plan scenarios/demo --frontier target --from 100ms --to 2s --svg frontier.svg
   routerwise plan scenarios/demo --format json | jq .certificate.gap
   routerwise plan big --stop-after 10                      the best plan of ten seconds, with its gap
+  routerwise plan small --search exhaustive                the search of the paper on the same input; no plan file
 
 While it searches it shows the best plan and the bound on standard error. Ctrl-C takes the best plan found so far; a second one gives up.
 
@@ -86,6 +110,9 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
     override_workload(args, &mut scenario)?;
     if let Some(axis) = args.frontier.axis() {
         return frontier::run(&args.frontier, axis, &scenario, args.format, out);
+    }
+    if args.search == Search::Exhaustive {
+        return exhaustive::run(args, &scenario, out);
     }
     let parent = args.parent.as_deref().map(plan_file::read).transpose()?;
     let outcome = watched::plan(&scenario, parent.as_ref(), args.stop_after)?;

@@ -42,6 +42,8 @@ enum Name {
     Simulate,
     /// The report of `routerwise compare --format json`
     Compare,
+    /// The report of `routerwise plan --search exhaustive --format json`
+    Exhaustive,
 }
 
 pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
@@ -56,6 +58,7 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
         Name::Verify => Document::Verify,
         Name::Simulate => Document::Simulate,
         Name::Compare => Document::Compare,
+        Name::Exhaustive => Document::Exhaustive,
     };
     write!(out, "{}", document.schema())?;
     Ok(Answer::Yes)

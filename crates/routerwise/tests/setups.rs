@@ -1,0 +1,74 @@
+//! All setups of a space solved one by one, as somebody at a terminal meets it.
+
+#![expect(clippy::unwrap_used, reason = "test helpers: the panic is the report")]
+
+use std::fs;
+use std::path::Path;
+
+use assert_cmd::Command;
+use routerwise_types::answer::setups::ExhaustiveSearch;
+use tempfile::TempDir;
+
+fn routerwise(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::cargo_bin("routerwise")
+        .unwrap()
+        .current_dir(folder)
+        .args(arguments)
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// A copy of the tiny scenario with its profiles, in `tiny/` of a folder of its own.
+fn tiny() -> TempDir {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios/tiny");
+    let folder = TempDir::new().unwrap();
+    let copy = folder.path().join("tiny");
+    fs::create_dir(&copy).unwrap();
+    for name in ["cluster.toml", "models.toml", "workload.toml", "scores.csv"] {
+        fs::copy(root.join(name), copy.join(name)).unwrap();
+    }
+    let (code, _, err) = routerwise(folder.path(), &["profile", "--simulate", "tiny", "--requests", "500"]);
+    assert_eq!(code, 0, "{err}");
+    folder
+}
+
+#[test]
+fn the_papers_search_prints_its_winner_and_writes_no_plan() {
+    let folder = tiny();
+    let exhaustive = ["plan", "tiny", "--search", "exhaustive"];
+    let (code, out, err) = routerwise(folder.path(), &exhaustive);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert!(
+        out.contains("9 setups retained by total compute") && out.contains("Placement: it fits"),
+        "{out}"
+    );
+    assert!(!folder.path().join("tiny/plan.json").exists());
+
+    let (_, json, _) = routerwise(folder.path(), &[&exhaustive[..], &["--format", "json"]].concat());
+    let answer: ExhaustiveSearch = serde_json::from_str(&json).unwrap();
+    let best = answer.best.unwrap();
+    assert_eq!((answer.counts.retained_by_compute, best.placeable), (9, Some(true)));
+    assert!(best.value <= best.limit && best.models.len() == 2);
+    let (_, plan, _) = routerwise(folder.path(), &["plan", "tiny", "--format", "json"]);
+    let plan: serde_json::Value = serde_json::from_str(&plan).unwrap();
+    assert!(best.quality.unwrap() <= plan["certificate"]["upper_bound"].as_f64().unwrap() + 1e-6);
+}
+
+#[test]
+fn the_papers_search_refuses_what_it_is_not_for() {
+    let folder = tiny();
+    let exhaustive = |more: &[&str]| {
+        routerwise(
+            folder.path(),
+            &[&["plan", "tiny", "--search", "exhaustive"], more].concat(),
+        )
+    };
+    let (code, _, err) = exhaustive(&["--out", "p.json"]);
+    assert!(code == 2 && err.contains("makes no plan file"), "{err}");
+    let (code, _, err) = exhaustive(&["--max-setups", "8"]);
+    assert!(code == 2 && err.contains("more than 8 setups"), "{err}");
+    let (code, out, _) = exhaustive(&["--target-ms", "1"]);
+    assert!(code == 1 && out.contains("No setup was found"), "{out}");
+}
