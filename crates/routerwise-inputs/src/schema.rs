@@ -2,7 +2,7 @@
 
 use routerwise_types::answer::difference::Difference;
 use routerwise_types::answer::frontier::Frontier;
-use routerwise_types::answer::setups::ExhaustiveSearch;
+use routerwise_types::answer::setups::{ExhaustiveSearch, Spread};
 use routerwise_types::answer::{Explanation, NoPlan, Simulation, Verification};
 use routerwise_types::comparison::Comparison;
 use routerwise_types::plan::Plan;
@@ -36,11 +36,13 @@ pub enum Document {
     Compare,
     /// What `routerwise plan --search exhaustive --format json` prints.
     Exhaustive,
+    /// What `routerwise plan --spread --format json` prints.
+    Spread,
 }
 
 impl Document {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Plan,
         Self::Profile,
         Self::Check,
@@ -52,6 +54,7 @@ impl Document {
         Self::Simulate,
         Self::Compare,
         Self::Exhaustive,
+        Self::Spread,
     ];
 
     /// Its name on the command line; its schema is `docs/reference/schemas/<name>.json`.
@@ -69,6 +72,7 @@ impl Document {
             Self::Simulate => "simulate",
             Self::Compare => "compare",
             Self::Exhaustive => "exhaustive",
+            Self::Spread => "spread",
         }
     }
 
@@ -90,6 +94,7 @@ impl Document {
             Self::Simulate => schema_for!(Simulation),
             Self::Compare => schema_for!(Comparison),
             Self::Exhaustive => schema_for!(ExhaustiveSearch),
+            Self::Spread => schema_for!(Spread),
         };
         let text = serde_json::to_string_pretty(&schema).expect("a schema holds only what JSON holds");
         format!("{text}\n")

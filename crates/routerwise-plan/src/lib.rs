@@ -12,7 +12,7 @@
 //! - [`explain`]: what binds, what would help; [`space`]: how many setups there are
 //! - [`watch`]: stopping a search, and hearing how far it is
 //! - [`diff`]: what changes between two plans
-//! - [`exhaustive`]: the paper's search, to compare with
+//! - [`exhaustive`]: the paper's search; [`spread`]: every setup solved, both to compare with
 //! - [`baselines`]: what people do today, for comparison
 //! - [`check`]: an independent checker of a finished plan
 
@@ -34,6 +34,7 @@ pub mod resources;
 pub(crate) mod search;
 mod settle;
 pub mod space;
+pub mod spread;
 pub mod ties;
 pub mod watch;
 

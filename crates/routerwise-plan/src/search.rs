@@ -29,6 +29,7 @@ use crate::prices::{Dual, Inner, Offering, Ranges, Routes, Solved, Until, solve}
 use crate::problem::Problem;
 use crate::watch::{Phase, Progress, Watch};
 use bound::PricePoint;
+pub(crate) use decide::FEASIBILITY;
 use fit::Fits;
 use region::{Region, Terms};
 

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use assert_cmd::Command;
-use routerwise_types::answer::setups::ExhaustiveSearch;
+use routerwise_types::answer::setups::{ExhaustiveSearch, PlacementLimit, Spread};
 use tempfile::TempDir;
 
 fn routerwise(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
@@ -71,4 +71,32 @@ fn the_papers_search_refuses_what_it_is_not_for() {
     assert!(code == 2 && err.contains("more than 8 setups"), "{err}");
     let (code, out, _) = exhaustive(&["--target-ms", "1"]);
     assert!(code == 1 && out.contains("No setup was found"), "{out}");
+}
+
+#[test]
+fn a_spread_says_how_much_the_choice_of_setup_matters() {
+    let folder = tiny();
+    let spread = ["plan", "tiny", "--spread", "--rate", "75", "--target-ms", "60"];
+    let (code, out, err) = routerwise(folder.path(), &[&spread[..], &["--svg", "s.svg"]].concat());
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    insta::assert_snapshot!("spread", out.lines().map(str::trim_end).collect::<Vec<_>>().join("\n"));
+    let svg = fs::read_to_string(folder.path().join("s.svg")).unwrap();
+    assert!(svg.starts_with("<svg") && svg.contains("those that fit on real GPUs"));
+    assert!(!folder.path().join("tiny/plan.json").exists());
+
+    let (_, json, _) = routerwise(folder.path(), &[&spread[..], &["--format", "json"]].concat());
+    let answer: Spread = serde_json::from_str(&json).unwrap();
+    let of = |limit| answer.spreads.iter().find(|spread| spread.limit == limit).unwrap();
+    let (all, real) = (of(PlacementLimit::Compute), of(PlacementLimit::SharesAndMemory));
+    assert_eq!((all.n_setups, real.n_setups), (9, 7));
+    assert!(real.worst < real.best && real.best <= answer.marks[0].quality);
+}
+
+#[test]
+fn a_spread_without_a_setup_that_meets_the_objectives_is_a_no() {
+    let folder = tiny();
+    let (code, out, _) = routerwise(folder.path(), &["plan", "tiny", "--spread", "--target-ms", "1"]);
+    assert!(code == 1 && out.contains("meets it not"), "{out}");
+    let (code, _, err) = routerwise(folder.path(), &["plan", "tiny", "--svg", "s.svg"]);
+    assert!(code == 2 && err.contains("--spread"), "{err}");
 }

@@ -9,7 +9,7 @@ const NARROWEST: f64 = 1e-7;
 /// Halves of a setup's fractions that are solved before the tree begins.
 const MAX_SPLITS: u32 = 12;
 /// Flows may exceed their limit by this much, relative, through rounding.
-const FEASIBILITY: f64 = 1e-9;
+pub(crate) const FEASIBILITY: f64 = 1e-9;
 
 impl Search<'_> {
     pub(super) fn decide(&mut self, node: Node) {

@@ -101,3 +101,72 @@ pub struct ExhaustiveSteps {
     /// Relative slack of the objective at which halving ends.
     pub target_tolerance: f64,
 }
+
+/// `routerwise plan --spread`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Spread {
+    /// Layout version: [`super::ANSWER_SCHEMA`].
+    pub schema: u32,
+    /// Arrival rate without headroom.
+    pub rate: RequestsPerSecond,
+    /// The objectives.
+    pub slos: Vec<Slo>,
+    /// Borders of the histograms' bins, rising.
+    pub edges: Vec<f64>,
+    /// One entry per limit on what can be placed, from the loosest on.
+    pub spreads: Vec<SpreadOf>,
+    /// What people do today, and the plan, each at the best routing for it.
+    pub marks: Vec<SpreadMark>,
+}
+
+/// Which of the retained setups are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlacementLimit {
+    /// All: every model on, one replica each, total compute between the floor and the whole cluster.
+    Compute,
+    /// Those whose memory first-fit decreasing places, shares left aside: the paper's.
+    FirstFitMemory,
+    /// Those that can be placed with at most the whole of every GPU in use, memory left aside.
+    Shares,
+    /// Those that can be placed, shares and memory together.
+    SharesAndMemory,
+}
+
+/// Best quality over the setups that a limit allows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SpreadOf {
+    /// The limit.
+    pub limit: PlacementLimit,
+    /// Setups.
+    pub n_setups: u64,
+    /// Of these, those with a routing that meets the objectives.
+    pub n_feasible: u64,
+    /// Of these, those with neither such a routing nor a proof that there is none.
+    pub n_undecided: u64,
+    /// Highest quality of a setup.
+    pub best: Option<f64>,
+    /// Lowest quality of a setup that meets the objectives.
+    pub worst: Option<f64>,
+    /// Mean over those that meet the objectives.
+    pub mean: Option<f64>,
+    /// Quantile and quality.
+    pub quantiles: Vec<(f64, f64)>,
+    /// Setups in each bin.
+    pub histogram: Vec<u64>,
+    /// Largest difference between what was found for a setup and what was proven to bound it.
+    pub largest_gap: f64,
+}
+
+/// One setup to compare a spread with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SpreadMark {
+    /// What it is called.
+    pub name: String,
+    /// Best quality that meets the objectives, if any.
+    pub quality: Option<f64>,
+    /// Part of the setups that meet the objectives and can be placed (shares and memory) that it is at least as good as.
+    pub at_least_as_good_as: Option<Fraction>,
+    /// What there is to know about it.
+    pub notes: Vec<String>,
+}

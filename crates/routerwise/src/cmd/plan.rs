@@ -1,7 +1,8 @@
 //! `routerwise plan`: the best setup and the prices that route by it, with a proof.
 
-mod watched;
 mod exhaustive;
+mod spread;
+mod watched;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -36,6 +37,17 @@ pub(crate) struct Args {
     /// How to search
     #[arg(long, value_enum, default_value_t, help_heading = "All setups, to compare with")]
     search: Search,
+    /// Solve every setup (all models on, one replica each) and say how much the choice of setup matters; writes no plan file
+    #[arg(long, conflicts_with_all = ["search", "out", "parent"], help_heading = "All setups, to compare with")]
+    spread: bool,
+    /// Draw the spread to this file
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "spread",
+        help_heading = "All setups, to compare with"
+    )]
+    svg: Option<PathBuf>,
     /// Solve at most this many setups one by one
     #[arg(
         long,
@@ -98,6 +110,7 @@ Examples:
   routerwise plan scenarios/demo --format json | jq .certificate.gap
   routerwise plan big --stop-after 10                      the best plan of ten seconds, with its gap
   routerwise plan small --search exhaustive                the search of the paper on the same input; no plan file
+  routerwise plan small --spread --svg spread.svg          every setup solved: best, worst, quantiles, histogram
 
 While it searches it shows the best plan and the bound on standard error. Ctrl-C takes the best plan found so far; a second one gives up.
 
@@ -113,6 +126,9 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
     }
     if args.search == Search::Exhaustive {
         return exhaustive::run(args, &scenario, out);
+    }
+    if args.spread {
+        return spread::run(args, &scenario, out);
     }
     let parent = args.parent.as_deref().map(plan_file::read).transpose()?;
     let outcome = watched::plan(&scenario, parent.as_ref(), args.stop_after)?;

@@ -44,6 +44,8 @@ enum Name {
     Compare,
     /// The report of `routerwise plan --search exhaustive --format json`
     Exhaustive,
+    /// The report of `routerwise plan --spread --format json`
+    Spread,
 }
 
 pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
@@ -59,6 +61,7 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
         Name::Simulate => Document::Simulate,
         Name::Compare => Document::Compare,
         Name::Exhaustive => Document::Exhaustive,
+        Name::Spread => Document::Spread,
     };
     write!(out, "{}", document.schema())?;
     Ok(Answer::Yes)
