@@ -24,7 +24,7 @@ pub mod half;
 pub mod rule;
 mod servers;
 mod spread;
-mod tune;
+pub(crate) mod tune;
 
 use std::sync::Arc;
 

@@ -6,6 +6,11 @@
 
 mod summary;
 
+use routerwise_types::comparison::AllocationRule;
+use routerwise_types::scenario::Scenario;
+
+use crate::baselines::allocation;
+use crate::baselines::tune::priced::shrunk;
 use crate::exhaustive::first_fit;
 use crate::flow::Interval;
 use crate::prices::{Dual, Ending, Mixture, Routes, Until};
@@ -59,6 +64,46 @@ pub fn spread(problem: &Problem, progress: &mut dyn FnMut(u64)) -> Vec<SetupQual
         progress(found.len() as u64);
     }
     found
+}
+
+/// What can be reached with the GPUs shared out by a simple rule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Baseline {
+    /// The rule.
+    pub rule: AllocationRule,
+    /// What can be reached; nothing where the rule gives no setup.
+    pub reached: Option<Reached>,
+    /// How the setup differs from what the rule asks for, or why there is none.
+    pub notes: Vec<String>,
+}
+
+/// Equal split, split by size, and whole GPUs, each with the best routing for it.
+#[must_use]
+pub fn baselines(scenario: &Scenario, problem: &Problem) -> Vec<Baseline> {
+    let rules = [
+        AllocationRule::EqualSplit,
+        AllocationRule::SizeProportional,
+        AllocationRule::Isolated,
+    ];
+    rules.map(|rule| baseline(scenario, problem, rule)).into()
+}
+
+fn baseline(scenario: &Scenario, problem: &Problem, rule: AllocationRule) -> Baseline {
+    match allocation::make(scenario, problem, rule) {
+        Ok(allocation) => {
+            let fixed = shrunk(problem, &allocation.candidates, problem.table.clone());
+            Baseline {
+                rule,
+                reached: Some(SetupSolver::new(&fixed).solve(&vec![0; fixed.models.len()])),
+                notes: allocation.notes,
+            }
+        }
+        Err(absent) => Baseline {
+            rule,
+            reached: None,
+            notes: vec![absent.why],
+        },
+    }
 }
 
 /// What can be reached with one setup.

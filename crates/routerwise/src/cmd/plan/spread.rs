@@ -5,7 +5,7 @@ mod drawing;
 use std::io::Write;
 
 use routerwise_plan::problem::Problem;
-use routerwise_plan::spread::{LIMITS, SetupQuality, edges, spread, spread_of};
+use routerwise_plan::spread::{LIMITS, SetupQuality, baselines, edges, spread, spread_of};
 use routerwise_types::answer::ANSWER_SCHEMA;
 use routerwise_types::answer::setups::{PlacementLimit, Spread, SpreadMark, SpreadOf};
 use routerwise_types::{Fraction, Scenario};
@@ -27,7 +27,7 @@ pub(super) fn run(args: &Args, scenario: &Scenario, out: &mut dyn Write) -> Resu
         rate: scenario.workload.rate,
         slos: scenario.workload.slos.clone(),
         spreads: LIMITS.map(|limit| spread_of(&setups, limit, &edges)).into(),
-        marks: vec![plan(scenario, &setups)?],
+        marks: marks(scenario, &problem, &setups)?,
         edges,
     };
     if let Some(file) = &args.svg {
@@ -41,6 +41,16 @@ pub(super) fn run(args: &Args, scenario: &Scenario, out: &mut dyn Write) -> Resu
     }
     let any = answer.spreads.iter().any(|spread| spread.n_feasible > 0);
     Ok(if any { Answer::Yes } else { Answer::No })
+}
+
+/// The plan, and what people do today.
+fn marks(scenario: &Scenario, problem: &Problem, setups: &[SetupQuality]) -> Result<Vec<SpreadMark>, Failure> {
+    let mut marks = vec![plan(scenario, setups)?];
+    marks.extend(baselines(scenario, problem).into_iter().map(|baseline| {
+        let quality = baseline.reached.and_then(|reached| reached.quality);
+        mark(&baseline.rule.to_string(), quality, setups, baseline.notes)
+    }));
+    Ok(marks)
 }
 
 /// The joint plan, which may use replicas and leave models off.
@@ -94,7 +104,7 @@ fn print(answer: &Spread, out: &mut dyn Write) -> Result<(), Failure> {
     ];
     writeln!(out, "{}\n", table(header, "lrrrrrrrrr", rows))?;
     histogram(answer, out)?;
-    marks(answer, out)?;
+    print_marks(answer, out)?;
     let gap = answer
         .spreads
         .iter()
@@ -180,7 +190,7 @@ fn decimals(width: f64) -> usize {
         .map_or(6, |digits| digits as usize)
 }
 
-fn marks(answer: &Spread, out: &mut dyn Write) -> Result<(), Failure> {
+fn print_marks(answer: &Spread, out: &mut dyn Write) -> Result<(), Failure> {
     let rows = answer.marks.iter().map(|mark| {
         [
             mark.name.clone(),
