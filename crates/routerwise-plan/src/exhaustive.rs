@@ -23,7 +23,7 @@ use crate::prices::{Routes, Until};
 use crate::problem::Problem;
 use crate::search::fit::pack_long;
 use crate::search::{Tightening, solve_candidates};
-use crate::space::setups;
+use crate::space::{Packer, setups};
 use bisect::{Solver, best_at_target};
 
 /// Step sizes and limits that `routerwise plan --search exhaustive` uses.
@@ -45,6 +45,8 @@ pub const USUAL: Steps = Steps {
 pub struct Exhausted {
     /// The setup with the best score, if any meets the objective.
     pub best: Option<Best>,
+    /// The best of those that fit on the GPUs, shares and memory together: what could really be run.
+    pub best_that_fits: Option<Best>,
     /// How much work it was.
     pub counts: Counts,
 }
@@ -88,7 +90,9 @@ pub fn exhaust(problem: &Problem, steps: &Steps, progress: &mut dyn FnMut(u64)) 
     }
     let mut solver = Solver::new(problem, steps);
     let mut counts = Counts::default();
+    let mut packer = Packer::new(problem);
     let mut best: Option<(Vec<usize>, bisect::Point)> = None;
+    let mut best_that_fits: Option<(Vec<usize>, bisect::Point)> = None;
     for candidates in setups(problem) {
         counts.retained_by_compute += 1;
         if !first_fit::places(problem, &candidates) {
@@ -97,7 +101,11 @@ pub fn exhaust(problem: &Problem, steps: &Steps, progress: &mut dyn FnMut(u64)) 
         counts.tried += 1;
         if let Some(point) = best_at_target(&mut solver, &candidates) {
             counts.feasible += 1;
-            if best.as_ref().is_none_or(|(_, best)| point.score > best.score) {
+            let beats = |other: &Option<(_, bisect::Point)>| other.as_ref().is_none_or(|(_, o)| point.score > o.score);
+            if beats(&best_that_fits) && packer.places(&candidates).1 {
+                best_that_fits = Some((candidates.clone(), point.clone()));
+            }
+            if beats(&best) {
                 best = Some((candidates, point));
             }
         }
@@ -109,6 +117,7 @@ pub fn exhaust(problem: &Problem, steps: &Steps, progress: &mut dyn FnMut(u64)) 
     counts.evaluations = solver.dual.evaluations;
     Ok(Exhausted {
         best: best.map(|(candidates, point)| finish(problem, candidates, point)),
+        best_that_fits: best_that_fits.map(|(candidates, point)| finish(problem, candidates, point)),
         counts,
     })
 }

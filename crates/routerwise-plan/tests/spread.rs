@@ -67,9 +67,14 @@ fn the_papers_search_finds_the_best_of_the_setups_it_retains() {
     let problem = Problem::new(&scenario).expect("complete");
     let setups = spread(&problem, &mut |_| ());
     let found = exhaust(&problem, &USUAL, &mut |_| ()).expect("one objective");
-    let best = best(&setups, PlacementLimit::FirstFitMemory).expect("feasible");
-    let score = found.best.expect("feasible").score;
-    assert!((best - score).abs() <= STEPS, "{best} {score}");
+    for (limit, found) in [
+        (PlacementLimit::FirstFitMemory, &found.best),
+        (PlacementLimit::SharesAndMemory, &found.best_that_fits),
+    ] {
+        let best = best(&setups, limit).expect("feasible");
+        let score = found.as_ref().expect("feasible").score;
+        assert!((best - score).abs() <= STEPS, "{limit:?}: {best} {score}");
+    }
     assert_eq!(found.counts.retained_by_compute, setups.len() as u64);
 }
 

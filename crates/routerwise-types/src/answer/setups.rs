@@ -18,6 +18,8 @@ pub struct ExhaustiveSearch {
     pub slo: Slo,
     /// The setup with the best score; absent where none meets the objective.
     pub best: Option<ExhaustiveBest>,
+    /// The best of those that fit on the GPUs, shares and memory together.
+    pub best_that_fits: Option<ExhaustiveBest>,
     /// How much work it was.
     pub counts: ExhaustiveCounts,
     /// The step sizes and limits that were used.

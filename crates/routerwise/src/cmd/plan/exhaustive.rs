@@ -70,6 +70,10 @@ fn answer(scenario: &Scenario, problem: &Problem, found: &Exhausted) -> Exhausti
         rate: scenario.workload.rate,
         slo: scenario.workload.slos[problem.rows[0].slo_ix],
         best: found.best.as_ref().map(|best| winner(scenario, problem, best)),
+        best_that_fits: found
+            .best_that_fits
+            .as_ref()
+            .map(|best| winner(scenario, problem, best)),
         counts: found.counts,
         steps: USUAL,
     }
@@ -164,7 +168,25 @@ fn print_best(answer: &ExhaustiveSearch, best: &ExhaustiveBest, out: &mut dyn Wr
         Some(false) => "it does NOT fit on the GPUs: the paper's test of a placement leaves shares out",
         None => "whether it fits on the GPUs was too much work to decide",
     };
-    writeln!(out, " Placement: {placeable}.\n")?;
+    writeln!(out, " Placement: {placeable}.")?;
+    if best.placeable != Some(true) {
+        print_that_fits(answer, out)?;
+    }
+    writeln!(out)?;
+    Ok(())
+}
+
+fn print_that_fits(answer: &ExhaustiveSearch, out: &mut dyn Write) -> Result<(), Failure> {
+    let Some(best) = &answer.best_that_fits else {
+        writeln!(out, " No setup that fits was found to meet the objective.")?;
+        return Ok(());
+    };
+    let models = best.models.iter();
+    let setup: Vec<String> = models
+        .map(|model| format!("{} {}", model.name, model.configuration))
+        .collect();
+    let quality = best.quality.unwrap_or(best.score);
+    writeln!(out, " The best that fits: {}: quality {quality:.4}.", setup.join(", "))?;
     Ok(())
 }
 
