@@ -28,6 +28,20 @@ pub(crate) fn fit(data: &str, args: &[String]) -> Result<(), Failure> {
     run(command)
 }
 
+/// Makes the tables of the study; the folder of `--data` is relative to where the person stands, not to the workspace.
+pub(crate) fn study(args: &[String]) -> Result<(), Failure> {
+    let mut args = args.to_vec();
+    let data = args.iter().position(|arg| arg == "--data").map(|at| at + 1);
+    if let Some(folder) = data.and_then(|at| args.get_mut(at)) {
+        let absolute = std::path::absolute(&*folder)
+            .map_err(|error| Failure::Environment(format!("no current folder: {error}")))?;
+        *folder = absolute.to_string_lossy().into_owned();
+    }
+    let mut command = cargo(&["run", "--release", "-p", "routerwise-study", "--"]);
+    command.args(args);
+    run(command)
+}
+
 /// Writes the JSON Schemas anew. The test that compares them also writes them, so the list of documents stands once.
 pub(crate) fn schemas() -> Result<(), Failure> {
     let folder = root().join("docs/reference/schemas");

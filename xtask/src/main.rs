@@ -28,6 +28,7 @@ usage: cargo xtask <chore> [arguments]
   licences              licences, sources and duplicates of all dependencies
   bench [name] [args]   the committed benchmarks, or one of them; further arguments go to it
   fit <data folder> …   fit the engine model to public measurements
+  study [--data folder] make every table of docs/study.md; `--data` names the sets of scores that may not ship
   schemas               write docs/reference/schemas anew
 ";
 
@@ -54,6 +55,7 @@ fn run(args: &[String]) -> Result<(), Failure> {
         ("licences", []) => licences::run(),
         ("bench", rest) => chores::bench(rest),
         ("fit", [data, rest @ ..]) => chores::fit(data, rest),
+        ("study", rest) => chores::study(rest),
         ("schemas", []) => chores::schemas(),
         ("help" | "--help" | "-h", _) => {
             print!("{USAGE}");

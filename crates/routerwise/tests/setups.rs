@@ -69,6 +69,8 @@ fn the_papers_search_refuses_what_it_is_not_for() {
     assert!(code == 2 && err.contains("makes no plan file"), "{err}");
     let (code, _, err) = exhaustive(&["--max-setups", "8"]);
     assert!(code == 2 && err.contains("more than 8 setups"), "{err}");
+    let (code, _, err) = exhaustive(&["--max-gpus", "1"]);
+    assert!(code == 2 && err.contains("the objective is another"), "{err}");
     let (code, out, _) = exhaustive(&["--target-ms", "1"]);
     assert!(code == 1 && out.contains("No setup was found"), "{out}");
 }

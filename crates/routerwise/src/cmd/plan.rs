@@ -13,6 +13,7 @@ use routerwise_plan::explain::{rate_limits, what_would_help};
 use routerwise_plan::problem::Unplannable;
 use routerwise_types::answer::{ANSWER_SCHEMA, NoPlan};
 use routerwise_types::plan::Plan;
+use routerwise_types::workload::Objective;
 use routerwise_types::{Fingerprint, RequestsPerSecond, Scenario, Seconds};
 
 use crate::cli::{Format, ScenarioArgs};
@@ -124,11 +125,10 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
     if let Some(axis) = args.frontier.axis() {
         return frontier::run(&args.frontier, axis, &scenario, args.format, out);
     }
-    if args.search == Search::Exhaustive {
-        return exhaustive::run(args, &scenario, out);
-    }
-    if args.spread {
-        return spread::run(args, &scenario, out);
+    if args.search == Search::Exhaustive || args.spread {
+        all_setups_can_be_solved(&scenario)?;
+        let run = if args.spread { spread::run } else { exhaustive::run };
+        return run(args, &scenario, out);
     }
     let parent = args.parent.as_deref().map(plan_file::read).transpose()?;
     let outcome = watched::plan(&scenario, parent.as_ref(), args.stop_after)?;
@@ -208,6 +208,22 @@ fn outlook(scenario: &Scenario, outcome: &Outcome, plan: &Plan, out: &mut dyn Wr
         _ => {}
     }
     Ok(())
+}
+
+/// What looks at every setup knows one aim and one load.
+fn all_setups_can_be_solved(scenario: &Scenario) -> Result<(), Failure> {
+    let workload = &scenario.workload;
+    let what = if workload.objective != Objective::BEST_QUALITY {
+        "`--spread` and `--search exhaustive` look for the highest quality on the whole cluster, and the objective is another"
+    } else if workload.levels.len() > 1 {
+        "`--spread` and `--search exhaustive` look at one load, and the workload has several levels"
+    } else {
+        return Ok(());
+    };
+    Err(Failure::Request {
+        what: what.into(),
+        help: "take the objective, the budget or the levels out of the workload, or plan jointly".into(),
+    })
 }
 
 fn default_file(workload: &Path) -> PathBuf {

@@ -46,11 +46,17 @@ pub(super) fn run(args: &Args, scenario: &Scenario, out: &mut dyn Write) -> Resu
 /// The plan, and what people do today.
 fn marks(scenario: &Scenario, problem: &Problem, setups: &[SetupQuality]) -> Result<Vec<SpreadMark>, Failure> {
     let mut marks = vec![plan(scenario, setups)?];
+    let same = tolerance(scenario);
     marks.extend(baselines(scenario, problem).into_iter().map(|baseline| {
         let quality = baseline.reached.and_then(|reached| reached.quality);
-        mark(&baseline.rule.to_string(), quality, setups, baseline.notes)
+        mark(&baseline.rule.to_string(), quality, setups, same, baseline.notes)
     }));
     Ok(marks)
+}
+
+/// Both the plan and the best setup are only known to within the tolerance.
+fn tolerance(scenario: &Scenario) -> f64 {
+    1.5 * scenario.workload.planning.tolerance
 }
 
 /// The joint plan, which may use replicas and leave models off.
@@ -58,16 +64,17 @@ fn plan(scenario: &Scenario, setups: &[SetupQuality]) -> Result<SpreadMark, Fail
     let outcome = routerwise_plan::plan(scenario, None).map_err(unplannable)?;
     let certificate = outcome.plan().map(|plan| &plan.certificate);
     let quality = certificate.map(|certificate| certificate.quality.value());
-    let mut notes = vec!["replicas and models off allowed".to_owned()];
+    let mut notes = vec!["replicas and models off as the scenario allows".to_owned()];
     notes.extend(certificate.map(|c| format!("no setup reaches more than {:.4}", c.upper_bound)));
-    Ok(mark("plan", quality, setups, notes))
+    Ok(mark("plan", quality, setups, tolerance(scenario), notes))
 }
 
-fn mark(name: &str, quality: Option<f64>, setups: &[SetupQuality], notes: Vec<String>) -> SpreadMark {
+/// `same`: qualities that differ by less are the same.
+fn mark(name: &str, quality: Option<f64>, setups: &[SetupQuality], same: f64, notes: Vec<String>) -> SpreadMark {
     let real = setups.iter().filter(|setup| setup.placeable_with_memory);
     let qualities: Vec<f64> = real.filter_map(|setup| setup.quality).collect();
     let part = quality.filter(|_| !qualities.is_empty()).map(|quality| {
-        let reached = qualities.iter().filter(|other| **other <= quality + SAME).count();
+        let reached = qualities.iter().filter(|other| **other <= quality + same).count();
         reached as f64 / qualities.len() as f64
     });
     SpreadMark {
@@ -77,9 +84,6 @@ fn mark(name: &str, quality: Option<f64>, setups: &[SetupQuality], notes: Vec<St
         notes,
     }
 }
-
-/// Qualities that differ by less are the same.
-const SAME: f64 = 1e-6;
 
 fn print(answer: &Spread, out: &mut dyn Write) -> Result<(), Failure> {
     let slos: Vec<String> = answer.slos.iter().map(ToString::to_string).collect();
