@@ -1,5 +1,7 @@
 //! `routerwise-study`: makes the tables of `docs/study.md`.
 
+#![expect(clippy::print_stderr, reason = "says what it is doing to the person who started it")]
+
 mod chart;
 mod labels;
 mod modern;

@@ -67,7 +67,10 @@ fn features(text: &str) -> Vec<(usize, f64)> {
         .filter(|word| !word.is_empty())
         .collect();
     let mut counts = std::collections::BTreeMap::<usize, f64>::new();
-    let mut count = |hash: u64| *counts.entry((hash % N_HASHED as u64) as usize).or_insert(0.0) += 1.0;
+    let mut count = |hash: u64| {
+        let bucket = usize::try_from(hash % N_HASHED as u64).expect("below the number of buckets");
+        *counts.entry(bucket).or_insert(0.0) += 1.0;
+    };
     for word in &words {
         count(fnv(word.as_bytes(), 0));
     }
@@ -173,12 +176,14 @@ mod tests {
         let text = |i: usize| {
             format!(
                 "{} question {}",
-                if i % 3 == 0 { "law" } else { "algebra" },
+                if i.is_multiple_of(3) { "law" } else { "algebra" },
                 i * 7919 % 101
             )
         };
         let texts: Vec<String> = (0..600).map(text).collect();
-        let by_word: Vec<f32> = (0..600).map(|i| if i % 3 == 0 { 1.0 } else { 0.0 }).collect();
+        let by_word: Vec<f32> = (0..600_u32)
+            .map(|i| if i.is_multiple_of(3) { 1.0 } else { 0.0 })
+            .collect();
         let by_chance: Vec<f32> = (0..600).map(|i| (i * 31 % 7 % 2) as f32).collect();
         let predicted = predict(&texts, &[by_word.clone(), by_chance]);
         let error = |i: usize| (predicted[0][i] - by_word[i]).abs();

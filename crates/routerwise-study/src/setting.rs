@@ -95,3 +95,43 @@ pub(crate) fn with_scores(scenario: &Scenario, ids: &[i32], columns: &[Vec<f32>]
     scores.output_tokens = vec![None; n_models];
     scenario
 }
+
+#[cfg(test)]
+mod tests {
+    use routerwise_plan::problem::Problem;
+
+    use super::*;
+
+    fn folder(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios").join(name)
+    }
+
+    #[test]
+    fn the_scenarios_of_the_study_can_be_read() {
+        for (cluster, models, n) in [
+            ("cluster.toml", "models.toml", (4, 3)),
+            ("cluster-8.toml", "models-4.toml", (8, 4)),
+        ] {
+            let scenario = read(&folder("study-paper"), cluster, models).unwrap();
+            assert_eq!((scenario.cluster.n_gpus(), scenario.models.len()), n);
+        }
+        let modern = read(&folder("study-modern"), "cluster.toml", "models.toml").unwrap();
+        assert_eq!((modern.cluster.n_gpus(), modern.scores.n_prompts()), (8, 9_650));
+    }
+
+    #[test]
+    fn the_papers_space_is_confined_and_ours_is_not() {
+        let mut scenario = read(&folder("study-paper"), "cluster.toml", "models.toml").unwrap();
+        for model in &mut scenario.models {
+            model.tensor_parallel = vec![1];
+            model.shares.retain(|share| (share.value() - 1.0).abs() < 1e-9);
+        }
+        let scenario = at(&with_profiles(scenario), 20.0, 500.0);
+        let counts = |scenario: &Scenario| -> Vec<usize> {
+            let problem = Problem::new(scenario).unwrap();
+            problem.models.iter().map(|model| model.candidates.len()).collect()
+        };
+        assert_eq!(counts(&scenario), [1, 1, 1]);
+        assert_eq!(counts(&unconfined(&scenario, 8)), [5, 5, 5]);
+    }
+}

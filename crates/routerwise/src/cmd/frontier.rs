@@ -19,7 +19,7 @@ use crate::table::{print_json, table};
 #[derive(Debug, clap::Args)]
 pub(crate) struct FrontierArgs {
     /// Vary this and print quality against it, with a bound for each point; writes no plan
-    #[arg(long, value_enum, value_name = "WHAT", help_heading = "Frontier")]
+    #[arg(long, value_enum, value_name = "WHAT", group = "drawn", help_heading = "Frontier")]
     frontier: Option<Axis>,
     /// Least value: "100 ms", "5 /s" or a number of GPUs [default: a quarter of the scenario's, or 1 GPU]
     #[arg(long, value_name = "VALUE", requires = "frontier", help_heading = "Frontier")]
@@ -33,9 +33,9 @@ pub(crate) struct FrontierArgs {
     /// Write the points to this file
     #[arg(long, value_name = "FILE", requires = "frontier", help_heading = "Frontier")]
     csv: Option<PathBuf>,
-    /// Draw them into this file
-    #[arg(long, value_name = "FILE", requires = "frontier", help_heading = "Frontier")]
-    svg: Option<PathBuf>,
+    /// Draw them, or a spread, into this file
+    #[arg(long, value_name = "FILE", requires = "drawn", help_heading = "Frontier")]
+    pub(crate) svg: Option<PathBuf>,
 }
 
 /// What can be varied.

@@ -39,16 +39,8 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t, help_heading = "All setups, to compare with")]
     search: Search,
     /// Solve every setup (all models on, one replica each) and say how much the choice of setup matters; writes no plan file
-    #[arg(long, conflicts_with_all = ["search", "out", "parent"], help_heading = "All setups, to compare with")]
+    #[arg(long, group = "drawn", conflicts_with_all = ["search", "out", "parent"], help_heading = "All setups, to compare with")]
     spread: bool,
-    /// Draw the spread to this file
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "spread",
-        help_heading = "All setups, to compare with"
-    )]
-    svg: Option<PathBuf>,
     /// Solve at most this many setups one by one
     #[arg(
         long,

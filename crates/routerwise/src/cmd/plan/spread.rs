@@ -30,7 +30,7 @@ pub(super) fn run(args: &Args, scenario: &Scenario, out: &mut dyn Write) -> Resu
         marks: marks(scenario, &problem, &setups)?,
         edges,
     };
-    if let Some(file) = &args.svg {
+    if let Some(file) = &args.frontier.svg {
         let drawn = drawing::draw(&answer);
         let doing = format!("writing `{}`", file.display());
         routerwise_inputs::write_atomically(file, drawn.as_bytes()).map_err(Failure::environment(doing))?;
