@@ -98,7 +98,9 @@ impl Flow {
         self.breaks.last().copied().unwrap_or(0.0)
     }
 
-    fn coefficient(&self, piece: usize, row: usize) -> (f64, f64) {
+    /// `a` and `b` of one piece and row, where `φ_row(w) = w·(a + b·w)`.
+    #[must_use]
+    pub fn coefficient(&self, piece: usize, row: usize) -> (f64, f64) {
         let at = (piece * self.n_rows + row) * 2;
         (self.coefficients[at], self.coefficients[at + 1])
     }
