@@ -28,7 +28,7 @@ struct Arguments {
     /// Folder with one folder per set of scores that may not ship; without it their tables stay as they are
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Only write `scenarios/study-paper/scores.parquet` anew, from the measured scores in `--data`
+    /// Only write the scores of both scenarios anew, from the measured scores in `--data`
     #[arg(long, requires = "data")]
     scores: bool,
 }
