@@ -32,6 +32,8 @@ def main():
     parser.add_argument("--fixed", action="store_true", help="fix RouterWise's setup: to see where a difference comes from")
     options = parser.parse_args()
     agreed = True
+    # HiGHS introduces itself once, whatever its options: before the table.
+    settle(highspy.Highs(), options).run()
     print("| case | size | HiGHS: optimum within | width | time | RouterWise: quality to bound | gap | time | |")
     print("|---|---|---|---|---|---|---|---|---|")
     for file in options.files:
@@ -89,15 +91,22 @@ def judge(plan, low, high, fixed):
     return "same optimum" if near else "overlap"
 
 
-def solve(highs, options):
+def settle(highs, options):
+    highs.setOptionValue("output_flag", False)
     highs.setOptionValue("threads", options.threads)
     highs.setOptionValue("time_limit", options.time_limit)
     highs.setOptionValue("mip_rel_gap", 1e-6)
     highs.setOptionValue("mip_abs_gap", 1e-7)
     highs.setOptionValue("primal_feasibility_tolerance", 1e-7)
     highs.setOptionValue("mip_feasibility_tolerance", 1e-7)
+    return highs
+
+
+def solve(highs, options):
+    settle(highs, options)
     start = time.monotonic()
-    highs.run()
+    if highs.run() == highspy.HighsStatus.kError:
+        fail("HiGHS ended with an error")
     seconds = time.monotonic() - start
     status, info = highs.getModelStatus(), highs.getInfo()
     infeasible = status in (highspy.HighsModelStatus.kInfeasible, highspy.HighsModelStatus.kUnboundedOrInfeasible)
