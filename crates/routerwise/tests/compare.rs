@@ -1,38 +1,11 @@
 //! Joint planning beside what people do today, as somebody at a terminal meets it.
 
-#![expect(clippy::unwrap_used, reason = "test helpers: the panic is the report")]
+mod common;
 
 use std::fs;
-use std::path::Path;
 
-use assert_cmd::Command;
+use common::{routerwise, tiny};
 use routerwise_types::comparison::{AllocationRule, Comparison, RoutingRule};
-use tempfile::TempDir;
-
-fn routerwise(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let output = Command::cargo_bin("routerwise")
-        .unwrap()
-        .current_dir(folder)
-        .args(arguments)
-        .output()
-        .unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
-}
-
-/// A copy of the tiny scenario with its profiles, in `tiny/` of a folder of its own.
-fn tiny() -> TempDir {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios/tiny");
-    let folder = TempDir::new().unwrap();
-    let copy = folder.path().join("tiny");
-    fs::create_dir(&copy).unwrap();
-    for name in ["cluster.toml", "models.toml", "workload.toml", "scores.csv"] {
-        fs::copy(root.join(name), copy.join(name)).unwrap();
-    }
-    let (code, _, err) = routerwise(folder.path(), &["profile", "--simulate", "tiny", "--requests", "500"]);
-    assert_eq!(code, 0, "{err}");
-    folder
-}
 
 #[test]
 fn the_table_has_every_row_ours_marked_and_an_honest_last_line() {

@@ -2,37 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "test helpers: the panic is the report")]
 
+mod common;
+
 use std::fs;
 use std::path::Path;
 
-use assert_cmd::Command;
+use common::{routerwise, tiny};
 use routerwise_types::plan::Plan;
-use tempfile::TempDir;
-
-fn routerwise(folder: &Path, arguments: &[&str]) -> (i32, String) {
-    let output = Command::cargo_bin("routerwise")
-        .unwrap()
-        .current_dir(folder)
-        .args(arguments)
-        .output()
-        .unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (
-        output.status.code().unwrap(),
-        text(output.stdout) + &text(output.stderr),
-    )
-}
-
-fn tiny() -> TempDir {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios/tiny");
-    let folder = TempDir::new().unwrap();
-    for name in ["cluster.toml", "models.toml", "workload.toml", "scores.csv"] {
-        fs::copy(root.join(name), folder.path().join(name)).unwrap();
-    }
-    let (code, out) = routerwise(folder.path(), &["profile", "--simulate", ".", "--requests", "500"]);
-    assert_eq!(code, 0, "{out}");
-    folder
-}
 
 fn slo(metric: &str, statistic: &str, scope: &str, target: &str) -> String {
     format!("[[slo]]\nmetric = \"{metric}\"\nstatistic = \"{statistic}\"\nscope = \"{scope}\"\ntarget = \"{target}\"\n")
@@ -41,12 +17,12 @@ fn slo(metric: &str, statistic: &str, scope: &str, target: &str) -> String {
 /// Plans at 90 requests/s under some objectives and verifies the plan, which is returned.
 fn planned(folder: &Path, slos: &str) -> Plan {
     let workload = format!("rate = \"90 /s\"\nlengths = {{ input = 512, output = 64 }}\n{slos}");
-    fs::write(folder.join("workload.toml"), workload).unwrap();
-    let (code, out) = routerwise(folder, &["plan", "."]);
-    assert_eq!(code, 0, "{slos}\n{out}");
-    let (code, out) = routerwise(folder, &["verify", "plan.json"]);
-    assert_eq!(code, 0, "{slos}\n{out}");
-    serde_json::from_str(&fs::read_to_string(folder.join("plan.json")).unwrap()).unwrap()
+    fs::write(folder.join("tiny/workload.toml"), workload).unwrap();
+    let (code, out, err) = routerwise(folder, &["plan", "tiny"]);
+    assert_eq!(code, 0, "{slos}\n{out}{err}");
+    let (code, out, err) = routerwise(folder, &["verify", "tiny/plan.json"]);
+    assert_eq!(code, 0, "{slos}\n{out}{err}");
+    serde_json::from_str(&fs::read_to_string(folder.join("tiny/plan.json")).unwrap()).unwrap()
 }
 
 #[test]
@@ -81,14 +57,4 @@ fn each_of_several_objectives_costs_quality_of_its_own() {
     let both = planned(folder.path(), &(ttft + &e2e));
     assert!(both.quality().value() <= one.min(other) + 1e-6);
     assert_eq!(both.policies[0].prediction.slo_values.len(), 2);
-}
-
-#[test]
-fn the_same_input_gives_the_same_bytes() {
-    let folder = tiny();
-    let first = planned(folder.path(), &slo("ttft", "mean", "workload", "60 ms"));
-    let bytes = fs::read(folder.path().join("plan.json")).unwrap();
-    let again = planned(folder.path(), &slo("ttft", "mean", "workload", "60 ms"));
-    assert_eq!(first.id, again.id);
-    assert_eq!(bytes, fs::read(folder.path().join("plan.json")).unwrap());
 }
