@@ -149,8 +149,12 @@ const LAST_PENALTY: f64 = 1e7;
 const MAX_OFFER_ROUNDS: u32 = 60;
 /// Routes of earlier solves that a solve starts with.
 const MAX_KNOWN_ROUTES: usize = 96;
-/// Columns of a master that has lost its way in rounding.
-const MAX_COLUMNS: usize = 4_000;
+/// What an offer must gain while much is still to be gained.
+const COARSE: f64 = 1e-5;
+/// Columns for each model of a master that has lost its way in rounding.
+const MAX_COLUMNS: usize = 600;
+/// And at least.
+const LEAST_COLUMNS: usize = 4_000;
 /// Scores compared in one step of work, and steps that a look at the offers of one run takes.
 const SCORES_PER_STEP: u64 = 128;
 const STEPS_PER_RUN: u64 = 8;
@@ -381,22 +385,29 @@ impl<'a> State<'a> {
         self.first_basis()?;
         self.learn_known_routes(routes);
         let mut smoothing = 0.5;
+        let mut gap = f64::INFINITY;
         let first = routes.evaluations;
         loop {
-            let duals = self.optimise_offers(routes, until.tolerance * 0.05)?;
+            // Far from the end offers that gain next to nothing would only fill the master.
+            let fine = until.tolerance * 0.05;
+            let coarse = (gap * 1e-3).min(COARSE).max(fine);
+            let duals = self.optimise_offers(routes, coarse)?;
             let artificial = self.artificial_part();
             let lower = if artificial > 1e-9 {
                 f64::NEG_INFINITY
             } else {
                 self.master.objective()
             };
+            gap = gap.min(self.best.bound - lower);
             if self.best.bound <= until.cut_off {
                 return Ok(Ending::CutOff);
             }
             if self.best.bound - lower <= until.tolerance {
                 return Ok(Ending::Converged);
             }
-            if routes.evaluations - first >= until.max_evaluations || self.columns.len() > MAX_COLUMNS {
+            if routes.evaluations - first >= until.max_evaluations
+                || self.columns.len() > LEAST_COLUMNS.max(MAX_COLUMNS * self.n_models())
+            {
                 return Ok(Ending::Unfinished);
             }
             let trial = blend(&self.best, &duals.dual, smoothing);
@@ -421,6 +432,10 @@ impl<'a> State<'a> {
                 smoothing *= 0.3;
             } else if artificial > 1e-9 && self.penalty < LAST_PENALTY {
                 self.raise_penalty();
+            } else if coarse > fine {
+                // Nothing more to find like this: look closely before saying so.
+                gap = 0.0;
+                continue;
             } else if artificial > 1e-9 {
                 return Ok(Ending::Infeasible);
             } else {

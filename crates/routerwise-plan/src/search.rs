@@ -320,6 +320,31 @@ impl<'a> Search<'a> {
                 return;
             }
         }
+        // Too many models want a part of a replica each: with fewer of them on there is room.
+        let mut n_on = self.order.len() / 2;
+        while n_on > 0 && self.best.is_none() && !self.is_spent() {
+            let region = self.region_of_most_wanted(n_on);
+            self.round(region, start.as_ref(), round::ROOM[0], round::MAX_GIVEN_UP_FEW);
+            n_on /= 2;
+        }
+    }
+
+    /// The setups in which only the models that the relaxation sends most prompts to are on, as far as the others may be off.
+    fn region_of_most_wanted(&self, n_on: usize) -> Region {
+        let n = self.order.len();
+        let wish = |model: usize| -> f64 { self.wish.iter().skip(model).step_by(n).sum() };
+        let mut wanted: Vec<usize> = (0..n).collect();
+        // Stable: among equals the order of models decides.
+        wanted.sort_by(|a, b| wish(*b).total_cmp(&wish(*a)));
+        let mut region = Region::all(self.problem);
+        for model in wanted.split_off(n_on) {
+            region.keep(model, |c| {
+                self.problem.models[model].candidates[usize::from(c)]
+                    .configuration
+                    .is_none()
+            });
+        }
+        region
     }
 
     /// Adds a price vector to the pool, each unused model at its least refusing price: the same for this setup, better for others.

@@ -98,8 +98,7 @@ pub(crate) fn all() -> Vec<Case> {
     let mut all = series.concat();
     for case in &mut all {
         case.widest = match (case.n_models, case.n_gpus) {
-            (30, 64) => None,
-            (8, 16) => Some(0.025),
+            (30, 64) | (8, 16) => Some(0.025),
             _ => case.widest,
         };
     }
