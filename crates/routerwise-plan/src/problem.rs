@@ -234,50 +234,39 @@ impl Problem {
 
     /// The same problem with only the candidates that a region allows, in their order.
     pub(crate) fn restricted(&self, region: &Region) -> Self {
-        let models = self
-            .models
-            .iter()
-            .zip(&region.allowed)
-            .map(|(model, allowed)| ModelOptions {
-                name: model.name.clone(),
-                candidates: allowed
-                    .iter()
-                    .map(|c| model.candidates[usize::from(*c)].clone())
-                    .collect(),
-            });
-        Self {
-            table: Arc::clone(&self.table),
-            models: models.collect(),
-            rows: self.rows.clone(),
-            cluster: self.cluster.clone(),
-            resources: self.resources.clone(),
-            weights: self.weights.clone(),
-            ..*self
-        }
+        self.with_candidates(self.weights.clone(), |model| {
+            let candidates = &self.models[model].candidates;
+            let allowed = region.allowed[model].iter();
+            allowed.map(|c| candidates[usize::from(*c)].clone()).collect()
+        })
     }
 
     /// One load level of one setup by itself.
     pub(crate) fn at_level(&self, level: usize, candidates: &[usize], rate: f64) -> Self {
-        let models = self
-            .models
-            .iter()
-            .zip(candidates)
-            .map(|(model, candidate)| ModelOptions {
-                name: model.name.clone(),
-                candidates: vec![Candidate {
-                    flow: model.candidates[*candidate].flow_at(level).clone(),
-                    further: Box::default(),
-                    ..model.candidates[*candidate].clone()
-                }],
-            });
+        let of_level = self.with_candidates(vec![1.0], |model| {
+            let candidate = &self.models[model].candidates[candidates[model]];
+            vec![Candidate {
+                flow: candidate.flow_at(level).clone(),
+                further: Box::default(),
+                ..candidate.clone()
+            }]
+        });
+        Self { rate, ..of_level }
+    }
+
+    /// The same problem with other candidates of each model.
+    fn with_candidates(&self, weights: Vec<f64>, candidates: impl Fn(usize) -> Vec<Candidate>) -> Self {
+        let models = self.models.iter().enumerate().map(|(at, model)| ModelOptions {
+            name: model.name.clone(),
+            candidates: candidates(at),
+        });
         Self {
             table: Arc::clone(&self.table),
             models: models.collect(),
             rows: self.rows.clone(),
             cluster: self.cluster.clone(),
             resources: self.resources.clone(),
-            weights: vec![1.0],
-            rate,
+            weights,
             ..*self
         }
     }

@@ -9,7 +9,7 @@ use routerwise_types::setup::Placement;
 
 use super::region::{Region, Terms, relax};
 use super::round::n_replicas;
-use super::{Effort, Search, Split, Tightening, fit, inner};
+use super::{Effort, Incumbent, Search, Split, Tightening, fit, inner};
 use crate::packing::{Demand, pack_most};
 use crate::prices::kernel::ScoreTable;
 use crate::prices::{Dual, Ending, Mixture, Routes, Until, solve};
@@ -45,7 +45,11 @@ impl Search<'_> {
         self.routes = inner.routes;
         self.work_left = inner.work_left;
         self.counts.add(inner.counts);
-        let Some(mut best) = inner.best else { return false };
+        // A solve that ran out of evaluations may end below what there was.
+        let is_better = |found: &Incumbent| self.quality().is_none_or(|quality| found.quality > quality);
+        let Some(mut best) = inner.best.filter(is_better) else {
+            return false;
+        };
         for (model, candidate) in best.candidates.iter_mut().enumerate() {
             *candidate = usize::from(region.allowed[model][*candidate]);
         }
