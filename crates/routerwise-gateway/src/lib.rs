@@ -1,0 +1,1 @@
+//! The OpenAI-compatible front door: every request routed by score minus price.

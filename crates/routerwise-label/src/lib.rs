@@ -1,0 +1,1 @@
+//! Labels prompts: asks every model, scores the answers, writes a scores file.
