@@ -1,12 +1,26 @@
-//! One request to one replica. Simulator and gateway run this same code, so what one predicts the other does.
+//! One request to one replica. Simulator and gateway run this same code, so what one predicts the other does. In reading order:
 //!
+//! - [`facts`], [`decision`], [`event`]: what a router is told, what it answers, what it hears afterwards
+//! - [`settings`]: what can be set about it, each default with its reason
+//! - [`curves`]: what a plan expects of its replicas
+//! - [`core`]: the deciding half of a gateway, time an argument
 //! - [`policy`]: which model answers: score minus price, ties split to the planned fractions
-//! - [`router`]: where a simulator or a gateway plugs a rule in
-//! - [`balance`]: which of its replicas
+//! - [`replica`], [`balance`]: one replica's state, and which of them
+//! - `queue`: who waits
+//! - [`router`]: where a simulation of other rules plugs them in
 
 pub mod balance;
+pub mod core;
+pub mod curves;
+pub mod decision;
+pub mod event;
+pub mod facts;
 pub mod policy;
+mod queue;
+pub mod replica;
 pub mod router;
+pub mod settings;
 
+pub use crate::core::RouterCore;
 pub use policy::Policy;
 pub use router::{Ask, Router};

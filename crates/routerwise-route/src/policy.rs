@@ -63,14 +63,30 @@ impl Policy {
     /// The model for a prompt with these scores (one per model) and this hash; nothing when no model runs.
     #[must_use]
     pub fn choose(&self, scores: &[f32], prompt_hash: u64) -> Option<usize> {
-        let worth = |model: usize| f64::from(scores[model]) - self.prices[model];
         let running = (0..self.prices.len()).filter(|model| self.running[*model]);
-        let best = running.clone().map(worth).fold(f64::NEG_INFINITY, f64::max);
-        let tied = running.filter(|model| worth(*model) >= best - self.tolerance);
+        let worth = |model: usize| f64::from(scores[model]) - self.prices[model];
+        self.choose_by(worth, running, prompt_hash)
+    }
+
+    /// The rule with any worth instead of score less price, among some models in rising order.
+    pub fn choose_by(
+        &self,
+        worth: impl Fn(usize) -> f64,
+        among: impl Iterator<Item = usize> + Clone,
+        prompt_hash: u64,
+    ) -> Option<usize> {
+        let best = among.clone().map(&worth).fold(f64::NEG_INFINITY, f64::max);
+        let tied = among.filter(|model| worth(*model) >= best - self.tolerance);
         let set: u64 = tied.clone().fold(0, |set, model| set | 1 << model);
         if set.count_ones() < 2 {
             return tied.into_iter().next();
         }
+        self.split(set, prompt_hash)
+    }
+
+    /// Which of a set of tied models (a bit each, at least two) a prompt goes to.
+    #[must_use]
+    pub fn split(&self, set: u64, prompt_hash: u64) -> Option<usize> {
         let draw = uniform(mix(prompt_hash ^ self.salt));
         match self.splits.get(&set) {
             Some(cumulative) => cumulative
@@ -80,11 +96,24 @@ impl Policy {
                 .map(|(model, _)| *model),
             None => {
                 let even = f64::from(set.count_ones());
+                let tied = (0..64).filter(|model| set & (1 << model) != 0);
                 tied.zip(1u32..)
                     .find(|(_, nth)| draw * even < f64::from(*nth))
                     .map(|(model, _)| model)
             }
         }
+    }
+
+    /// Prices, one per model.
+    #[must_use]
+    pub fn prices(&self) -> &[f64] {
+        &self.prices
+    }
+
+    /// Models within this of the best count as tied.
+    #[must_use]
+    pub fn tie_tolerance(&self) -> f64 {
+        self.tolerance
     }
 }
 

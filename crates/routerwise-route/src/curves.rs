@@ -1,0 +1,85 @@
+//! What a plan expects of its replicas: latency against load, and how many requests are in flight at it.
+
+use routerwise_plan::curve::{LatencyCurve, Reading};
+use routerwise_plan::problem::{Row, reading, rows};
+use routerwise_types::plan::Plan;
+use routerwise_types::profile::Profile;
+use routerwise_types::scenario::Scenario;
+use routerwise_types::workload::{Metric, Scope, Statistic};
+
+/// Curves of every model of a plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Curves {
+    /// One entry per model; nothing where it is off.
+    pub(crate) models: Vec<Option<ModelCurves>>,
+    /// Constraints over the workload.
+    pub(crate) rows: Vec<Row>,
+    /// Load above the rate that the plan carries.
+    pub(crate) headroom: f64,
+}
+
+/// Curves of one replica of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ModelCurves {
+    pub(crate) ttft: LatencyCurve,
+    pub(crate) tpot: LatencyCurve,
+    pub(crate) e2e: LatencyCurve,
+    /// One per constraint.
+    pub(crate) rows: Vec<LatencyCurve>,
+    /// Highest load of a replica, per-model objectives included.
+    pub(crate) load_most: f64,
+    pub(crate) mean_input_tokens: f64,
+}
+
+impl Curves {
+    /// Reads them off the profiles that the plan was made from; nothing when one that it needs is missing.
+    #[must_use]
+    pub fn of(scenario: &Scenario, plan: &Plan) -> Option<Self> {
+        let rows = rows(&scenario.workload);
+        let mut models = Vec::with_capacity(plan.models.len());
+        for planned in &plan.models {
+            let Some(configuration) = planned.configuration else {
+                models.push(None);
+                continue;
+            };
+            let is_it = |profile: &&Profile| {
+                let key = &profile.key;
+                key.model == planned.name
+                    && Some(&key.gpu_type) == planned.gpu_type.as_ref()
+                    && key.tensor_parallel == configuration.tensor_parallel
+                    && (key.share.value() - configuration.share.value()).abs() < 1e-9
+            };
+            let profile = scenario.profiles.iter().find(is_it)?;
+            models.push(Some(ModelCurves::of(profile, scenario, &rows)?));
+        }
+        Some(Self {
+            models,
+            rows,
+            headroom: scenario.workload.planning.headroom,
+        })
+    }
+}
+
+impl ModelCurves {
+    fn of(profile: &Profile, scenario: &Scenario, rows: &[Row]) -> Option<Self> {
+        let slos = &scenario.workload.slos;
+        let mean = |metric| LatencyCurve::from_profile(profile, Reading::Statistic(metric, Statistic::Mean));
+        let ttft = mean(Metric::Ttft)?;
+        let mut load_most = ttft.end();
+        for slo in slos.iter().filter(|slo| slo.scope == Scope::EachModel) {
+            let curve = LatencyCurve::from_profile(profile, Reading::Statistic(slo.metric, slo.statistic))?;
+            load_most = load_most.min(curve.load_within(slo.target.value())?);
+        }
+        let rows = rows
+            .iter()
+            .map(|row| LatencyCurve::from_profile(profile, reading(&slos[row.slo_ix])));
+        Some(Self {
+            ttft,
+            tpot: mean(Metric::Tpot)?,
+            e2e: mean(Metric::E2e)?,
+            rows: rows.collect::<Option<_>>()?,
+            load_most,
+            mean_input_tokens: profile.conditions.mean_input_tokens,
+        })
+    }
+}

@@ -1,0 +1,238 @@
+//! One replica as a router sees it: what is in flight, whether it works, how much of its share it gets.
+
+use routerwise_types::{Seconds, Timestamp};
+
+use crate::event::{Failure, Gauges};
+use crate::settings::HealthSettings;
+
+/// Weight of one attempt in the mean of failures.
+const FAILURE_WEIGHT: f64 = 0.05;
+
+/// One replica as a router sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Replica {
+    /// Attempts in flight.
+    pub outstanding: u32,
+    /// What the engine says about itself, if it does.
+    pub gauges: Option<Gauges>,
+    /// Observed over predicted latency: 2 is twice as slow.
+    pub slowness: f64,
+    present: bool,
+    healthy: bool,
+    breaker: Breaker,
+    failures_in_a_row: u32,
+    failing: f64,
+    times_opened: u32,
+    /// Since when it gets more and more of its share; nothing when it has all of it.
+    ramping_since: Option<Timestamp>,
+}
+
+/// A circuit breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Breaker {
+    /// Requests go through.
+    Closed,
+    /// None does until then.
+    Open {
+        /// When one may try.
+        until: Timestamp,
+    },
+    /// One is trying.
+    Probing,
+}
+
+/// What changed for prices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Capacity {
+    Same,
+    Changed,
+}
+
+impl Capacity {
+    fn of(before: bool, after: bool) -> Self {
+        if before == after { Self::Same } else { Self::Changed }
+    }
+}
+
+impl Replica {
+    /// One that the plan has: it gets its whole share from the start.
+    pub(crate) fn planned() -> Self {
+        Self {
+            outstanding: 0,
+            gauges: None,
+            slowness: 1.0,
+            present: true,
+            healthy: true,
+            breaker: Breaker::Closed,
+            failures_in_a_row: 0,
+            failing: 0.0,
+            times_opened: 0,
+            ramping_since: None,
+        }
+    }
+
+    /// One that comes later.
+    pub(crate) fn added(now: Timestamp) -> Self {
+        Self {
+            ramping_since: Some(now),
+            ..Self::planned()
+        }
+    }
+
+    /// The state of its breaker.
+    #[must_use]
+    pub fn breaker(&self) -> Breaker {
+        self.breaker
+    }
+
+    /// Whether the last active health check was good.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.healthy
+    }
+
+    /// Whether it was not removed.
+    #[must_use]
+    pub fn is_present(&self) -> bool {
+        self.present
+    }
+
+    /// Whether requests may be sent to it now, a single one included.
+    #[must_use]
+    pub fn is_ready(&self, now: Timestamp) -> bool {
+        self.present
+            && self.healthy
+            && match self.breaker {
+                Breaker::Closed => true,
+                Breaker::Open { until } => until <= now,
+                Breaker::Probing => false,
+            }
+    }
+
+    /// When a breaker that is open now lets a request through.
+    pub(crate) fn opens_at(&self, now: Timestamp) -> Option<Timestamp> {
+        match self.breaker {
+            Breaker::Open { until } if self.present && self.healthy && until > now => Some(until),
+            _ => None,
+        }
+    }
+
+    /// Whether it takes part in the capacity: a probe does not.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.present && self.healthy && self.breaker == Breaker::Closed
+    }
+
+    /// Part of its share that it gets now, between 0 and 1.
+    #[must_use]
+    pub fn ramp(&self, now: Timestamp, settings: &HealthSettings) -> f64 {
+        let Some(since) = self.ramping_since else { return 1.0 };
+        let part = now.since(since).value() / settings.ramp.value().max(1e-9);
+        (settings.ramp_from + (1.0 - settings.ramp_from) * part).min(1.0)
+    }
+
+    /// Outstanding work relative to what it is meant to get: what balancing compares.
+    #[must_use]
+    pub fn work(&self, now: Timestamp, settings: &HealthSettings) -> f64 {
+        let queued = self.gauges.map_or(0, |gauges| gauges.running + gauges.waiting);
+        // What others send to the same engine is seen in its gauges alone; our own may not have arrived there yet.
+        let outstanding = f64::from(self.outstanding.max(queued));
+        (outstanding + 1.0) * self.slowness / self.ramp(now, settings)
+    }
+
+    /// An attempt was sent; says whether it is a probe.
+    pub(crate) fn sent(&mut self, now: Timestamp) -> bool {
+        self.outstanding += 1;
+        let probe = matches!(self.breaker, Breaker::Open { until } if until <= now);
+        if probe {
+            self.breaker = Breaker::Probing;
+        }
+        probe
+    }
+
+    pub(crate) fn done(&mut self) {
+        self.outstanding = self.outstanding.saturating_sub(1);
+    }
+
+    pub(crate) fn succeeded(&mut self, now: Timestamp, probe: bool) -> Capacity {
+        let before = self.is_serving();
+        self.failures_in_a_row = 0;
+        self.failing *= 1.0 - FAILURE_WEIGHT;
+        if probe && self.breaker == Breaker::Probing {
+            self.breaker = Breaker::Closed;
+            self.failing = 0.0;
+            self.ramping_since = Some(now);
+        }
+        if self.breaker == Breaker::Closed && self.ramping_since.is_none() {
+            self.times_opened = 0;
+        }
+        Capacity::of(before, self.is_serving())
+    }
+
+    pub(crate) fn failed(
+        &mut self,
+        now: Timestamp,
+        probe: bool,
+        failure: Failure,
+        settings: &HealthSettings,
+    ) -> Capacity {
+        let before = self.is_serving();
+        if probe && self.breaker == Breaker::Probing {
+            self.open(now, settings);
+        } else if failure.is_replicas_fault() {
+            self.failures_in_a_row += 1;
+            self.failing += FAILURE_WEIGHT * (1.0 - self.failing);
+            let broken = self.failures_in_a_row >= settings.failures_in_a_row || self.failing > settings.failing_part;
+            if broken && self.breaker == Breaker::Closed {
+                self.open(now, settings);
+            }
+        }
+        Capacity::of(before, self.is_serving())
+    }
+
+    /// A probe ended without saying anything: the next request may be one.
+    pub(crate) fn probe_lost(&mut self, now: Timestamp) {
+        if self.breaker == Breaker::Probing {
+            self.breaker = Breaker::Open { until: now };
+        }
+    }
+
+    fn open(&mut self, now: Timestamp, settings: &HealthSettings) {
+        let times = 2.0f64.powi(i32::try_from(self.times_opened.min(20)).expect("at most 20"));
+        let open = (settings.open_first.value() * times).min(settings.open_most.value());
+        self.times_opened += 1;
+        self.failures_in_a_row = 0;
+        self.breaker = Breaker::Open {
+            until: after(now, Seconds::new(open).unwrap_or(settings.open_most)),
+        };
+    }
+
+    pub(crate) fn checked(&mut self, now: Timestamp, up: bool) -> Capacity {
+        let before = self.is_serving();
+        if up && !self.healthy {
+            self.ramping_since = Some(now);
+        }
+        self.healthy = up;
+        Capacity::of(before, self.is_serving())
+    }
+
+    pub(crate) fn removed(&mut self) -> Capacity {
+        let before = self.is_serving();
+        self.present = false;
+        Capacity::of(before, false)
+    }
+
+    pub(crate) fn returned(&mut self, now: Timestamp) -> Capacity {
+        let before = self.is_serving();
+        *self = Self {
+            outstanding: self.outstanding,
+            ..Self::added(now)
+        };
+        Capacity::of(before, true)
+    }
+}
+
+/// A time some seconds later.
+pub(crate) fn after(now: Timestamp, span: Seconds) -> Timestamp {
+    Timestamp(now.0.saturating_add(Timestamp::from_seconds(span.value()).0))
+}
