@@ -13,6 +13,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::file::{self, Wrong};
+use crate::tables::Values;
 
 /// A table: all its column names, and the values of those that were wanted.
 #[derive(Debug)]
@@ -59,6 +60,19 @@ impl Columns {
             }),
         });
         Some(parsed.collect())
+    }
+
+    /// All columns that were wanted, in the order of the file.
+    pub(crate) fn into_values(mut self) -> Vec<(String, Values)> {
+        let names = std::mem::take(&mut self.names);
+        let values = |name: String| {
+            let values = match self.values.remove(&name)? {
+                Column::Numbers(numbers) => Values::Numbers(numbers),
+                Column::Texts(texts) => Values::Texts(texts),
+            };
+            Some((name, values))
+        };
+        names.into_iter().filter_map(values).collect()
     }
 
     /// A column's texts, numbers written out; `None` when there is no such column.

@@ -16,11 +16,13 @@ mod workload;
 
 pub mod catalogue;
 pub mod cluster;
+pub mod labels;
 pub mod problem;
 pub mod profiles;
 pub mod report;
 pub mod scenario;
 pub mod schema;
+pub mod tables;
 
 pub use defaults::InForce;
 pub use file::write_atomically;
