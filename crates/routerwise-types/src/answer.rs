@@ -1,5 +1,6 @@
 //! What commands print with `--format json`, beside plans and profiles.
 
+pub mod bench;
 pub mod difference;
 pub mod explanation;
 pub mod frontier;

@@ -1,4 +1,7 @@
-//! Records of finished requests, and the latencies that they had: TTFT, TPOT and E2E are defined here and nowhere else.
+//! Records of finished requests, and the latencies that they had: TTFT, TPOT, ITL, E2E and goodput are defined here and nowhere else.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::profile::LatencyStat;
 use crate::sketch::Sketch;
@@ -49,6 +52,30 @@ impl RequestRecord {
             Metric::E2e => Some(self.e2e()),
         }
     }
+
+    /// Whether it keeps all of the limits. A latency that it does not have (TPOT of one token) breaks none.
+    #[must_use]
+    pub fn keeps(&self, limits: &[Limit]) -> bool {
+        let breaks = |limit: &Limit| self.latency(limit.metric).is_some_and(|latency| latency > limit.target);
+        !limits.iter().any(breaks)
+    }
+}
+
+/// What a latency of one request may be at most for the request to be good. Goodput is the number of good requests per second; a
+/// request that failed is not good.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Limit {
+    /// What is limited.
+    pub metric: Metric,
+    /// The most that it may be.
+    pub target: Seconds,
+}
+
+/// Inter-token latencies of one answer: the gaps between the arrivals of its pieces, one token each unless the server sends
+/// several at once. The ITL of many answers is that of all their gaps together, so long answers count more than in TPOT.
+pub fn itls(arrivals: &[Timestamp]) -> impl Iterator<Item = Seconds> + '_ {
+    arrivals.windows(2).map(|pair| pair[1].since(pair[0]))
 }
 
 /// One metric over records in order of arrival; nothing when no record has it.
@@ -141,6 +168,28 @@ mod tests {
         assert_eq!(tpot.sketch.count(), 1);
         assert!((tpot.mean.value() - 2.0).abs() < 1e-9);
         assert_eq!(latency_stat(&records[..1], Metric::Tpot), None);
+    }
+
+    #[test]
+    fn a_request_is_good_when_it_keeps_every_limit_that_it_can_break() {
+        let limit = |metric, target: f64| Limit {
+            metric,
+            target: Seconds::new(target).unwrap(),
+        };
+        let limits = [limit(Metric::Ttft, 0.5), limit(Metric::Tpot, 0.1)];
+        assert!(record(0.0, 0.4, 0.4, 1).keeps(&limits));
+        assert!(record(0.0, 0.4, 0.45, 2).keeps(&limits));
+        assert!(!record(0.0, 0.4, 0.9, 2).keeps(&limits));
+        assert!(!record(0.0, 0.6, 0.6, 1).keeps(&limits));
+        assert!(record(0.0, 9.0, 9.0, 1).keeps(&[]));
+    }
+
+    #[test]
+    fn three_tokens_have_two_gaps_between_them() {
+        let at = [1.0, 1.5, 1.75].map(Timestamp::from_seconds);
+        let gaps: Vec<f64> = itls(&at).map(Seconds::value).collect();
+        assert!((gaps[0] - 0.5).abs() < 1e-9 && (gaps[1] - 0.25).abs() < 1e-9 && gaps.len() == 2);
+        assert_eq!(itls(&at[..1]).count(), 0);
     }
 
     #[test]

@@ -91,6 +91,16 @@ impl Sketch {
         Some(above / total as f64)
     }
 
+    /// Counts one more value, as [`Sketch::of`] does.
+    pub fn add(&mut self, value: f64) {
+        debug_assert!(value.is_finite() && value >= 0.0, "a latency, found {value}");
+        let bucket = Self::bucket(value);
+        match self.buckets.binary_search_by_key(&bucket, |(bucket, _)| *bucket) {
+            Ok(ix) => self.buckets[ix].1 += 1,
+            Err(ix) => self.buckets.insert(ix, (bucket, 1)),
+        }
+    }
+
     /// Adds another sketch's counts.
     pub fn merge(&mut self, other: &Self) {
         let mut counts: std::collections::BTreeMap<i32, u64> = self.buckets.iter().copied().collect();
@@ -138,6 +148,11 @@ mod tests {
         let mut left = Sketch::of([0.1, 0.2]);
         left.merge(&Sketch::of([0.2, 0.4]));
         assert_eq!(left, Sketch::of([0.1, 0.2, 0.2, 0.4]));
+        let mut one_by_one = Sketch::default();
+        for value in [0.4, 0.2, 0.1, 0.2] {
+            one_by_one.add(value);
+        }
+        assert_eq!(left, one_by_one);
         assert!(left.is_well_formed());
     }
 }
