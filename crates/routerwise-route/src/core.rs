@@ -13,21 +13,28 @@
 
 mod choose;
 mod explain;
+mod learn;
+mod observe;
 mod refresh;
 mod replicas;
 mod snapshot;
+mod state;
+
+use std::sync::Arc;
 
 use routerwise_types::plan::Plan;
 use routerwise_types::{Seconds, Timestamp};
 
 use crate::curves::Curves;
 use crate::decision::{Decision, Hedge, Refusal, Send, Ticket};
-use crate::event::{Event, Failure};
 use crate::facts::{ModelSet, RequestFacts};
-use crate::policy::Policy;
 use crate::queue::Queue;
-use crate::replica::{Capacity, Replica};
-use crate::settings::{OutOfReach, RouteSettings, Settings};
+use crate::replica::{Replica, after};
+use crate::sessions::Sessions;
+use crate::settings::{OutOfReach, Settings};
+use choose::Verdicts;
+use refresh::Refresh;
+use state::{ModelState, RouteState};
 
 pub use refresh::{RefreshJob, Solved};
 pub use snapshot::{ModelSnapshot, ReplicaSnapshot, RouteSnapshot, Snapshot};
@@ -55,26 +62,13 @@ pub struct RouterCore {
     settings: Settings,
     models: Vec<ModelState>,
     routes: Vec<RouteState>,
+    curves: Option<Arc<Curves>>,
+    sessions: Sessions,
     queue: Queue,
+    /// Whether something happened since a request of the queue last found no place.
+    room: bool,
     retry_tokens: f64,
-    curves: Option<Curves>,
-}
-
-/// One model.
-#[derive(Clone, Debug)]
-struct ModelState {
-    name: String,
-    replicas: Vec<Replica>,
-}
-
-/// One route.
-#[derive(Clone, Debug)]
-struct RouteState {
-    settings: RouteSettings,
-    /// Indices of its policies in the plan, rising by rate.
-    levels: Vec<(usize, Policy)>,
-    /// Which of them is in force.
-    level: usize,
+    refresh: Refresh,
 }
 
 impl RouterCore {
@@ -89,17 +83,20 @@ impl RouterCore {
         if settings.routes.is_empty() {
             return Err(CannotRoute::NoRoute);
         }
-        let models = plan.models.iter().map(|model| ModelState {
-            name: model.name.clone(),
-            replicas: model.replicas.iter().map(|_| Replica::planned()).collect(),
-        });
-        let routes = settings.routes.iter().map(|route| RouteState::new(plan, route));
+        let curves_of = |ix: usize| curves.as_ref().and_then(|curves| curves.models.get(ix)?.as_ref());
+        let models = plan.models.iter().enumerate();
+        let models = models.map(|(ix, model)| ModelState::new(model, curves_of(ix)));
+        let routes = settings.routes.iter().zip(0u64..);
+        let routes = routes.map(|(route, nth)| RouteState::new(plan, curves.as_ref(), route, &settings, nth));
         Ok(Self {
             models: models.collect(),
             routes: routes.collect::<Result<_, _>>()?,
+            sessions: Sessions::new(settings.sessions_most),
             queue: Queue::new(settings.queue_most),
+            room: false,
             retry_tokens: settings.retries.burst,
-            curves,
+            refresh: Refresh::default(),
+            curves: curves.map(Arc::new),
             settings,
         })
     }
@@ -119,6 +116,7 @@ impl RouterCore {
     /// Decides where a request goes, and counts it as in flight there.
     pub fn route(&mut self, now: Timestamp, facts: &RequestFacts<'_>) -> Decision {
         if facts.is_new() {
+            self.arrived(now, facts);
             self.retry_tokens = (self.retry_tokens + self.settings.retries.budget).min(self.settings.retries.burst);
         }
         let decision = self.decide(now, facts);
@@ -132,6 +130,8 @@ impl RouterCore {
                 Decision::Send(send)
             }
             Decision::Wait { until } => {
+                // Who comes out of the queue and goes back to it has shown that there is no room.
+                self.room &= !facts.waited;
                 if self.queue.push(facts.priority, until, facts.arrived, facts.request) {
                     decision
                 } else {
@@ -159,38 +159,58 @@ impl RouterCore {
             return refuse(Refusal::NoRetry);
         }
         match self.choose(now, facts) {
-            Ok(choice) => {
-                let replica = self.replica(now, choice.model, facts);
-                let Some(replica) = replica else {
-                    return refuse(Refusal::NoReplica);
-                };
-                let ahead = self.models[choice.model].replicas[replica].outstanding;
-                Decision::Send(Send {
-                    ticket: Ticket {
-                        request: facts.request,
-                        route: facts.route,
-                        model: choice.model,
-                        replica,
-                        at: now,
-                        prompt_tokens: facts.prompt_tokens,
-                        session: facts.session,
-                        ahead,
-                        probe: false,
-                    },
-                    reason: choice.reason,
-                    score: choice.score,
-                    price: choice.price,
-                    margin: choice.margin,
-                    runner_up: choice.runner_up,
-                    ttft: None,
-                    degraded: false,
-                    hedge: None::<Hedge>,
-                })
-            }
-            Err(Refusal::NoReplica) if self.may_come_back(facts) && self.expires(facts) > now => Decision::Wait {
-                until: self.expires(facts),
+            Ok(choice) => match self.replica(now, choice.model, facts) {
+                Some(replica) => Decision::Send(self.send(now, facts, &choice, replica)),
+                None => refuse(Refusal::NoReplica),
             },
-            Err(why) => refuse(why),
+            Err(why) => {
+                let until = self.expires(facts);
+                if until > now && self.may_wait(facts, why) {
+                    Decision::Wait { until }
+                } else {
+                    refuse(why)
+                }
+            }
+        }
+    }
+
+    fn send(&self, now: Timestamp, facts: &RequestFacts<'_>, choice: &Verdicts, replica: usize) -> Send {
+        let ttft = self.expected_ttft(now, choice.model, replica, facts);
+        let target = self.target(facts);
+        let misses = ttft.zip(target).is_some_and(|(ttft, target)| ttft > target.value());
+        let route = &self.routes[facts.route];
+        let hedge = (misses && route.settings.hedge && facts.tried.is_empty()).then(|| {
+            // The last moment at which a copy elsewhere can still be in time.
+            let elsewhere = self.expected_ttft_elsewhere(now, choice.model, replica, facts);
+            let spare = target
+                .zip(elsewhere)
+                .map_or(0.0, |(target, other)| target.value() - other);
+            Hedge {
+                after: Seconds::new(spare.max(0.0)).unwrap_or(Seconds::ZERO),
+            }
+        });
+        Send {
+            ticket: Ticket {
+                request: facts.request,
+                route: facts.route,
+                model: choice.model,
+                replica,
+                at: now,
+                prompt_tokens: facts.prompt_tokens,
+                session: facts.session,
+                ahead: self.models[choice.model].replicas[replica].outstanding,
+                probe: false,
+            },
+            reason: choice.reason,
+            score: facts.score(choice.model),
+            price: self.price(now, facts.route, choice.model),
+            margin: choice
+                .runner_up
+                .map(|other| choice.worth[choice.model] - choice.worth[other]),
+            runner_up: choice.runner_up,
+            ttft: ttft.and_then(|ttft| Seconds::new(ttft).ok()),
+            degraded: misses || route.live.as_ref().is_some_and(|live| live.out_of_reach),
+            hedge,
         }
     }
 
@@ -200,95 +220,54 @@ impl RouterCore {
             OutOfReach::Queue { most } => most,
             OutOfReach::Degrade | OutOfReach::Shed => self.settings.health.outage_wait,
         };
-        let most = crate::replica::after(facts.arrived, most);
+        let most = after(facts.arrived, most);
         facts.deadline.map_or(most, |deadline| deadline.min(most))
     }
 
-    /// Whether a model that may answer has a replica that a breaker holds back, and that may be well again soon.
-    fn may_come_back(&self, facts: &RequestFacts<'_>) -> bool {
-        let allowed = self.routes[facts.route].settings.allowed.and(facts.allowed);
-        let mut models = self.models.iter().enumerate().filter(|(ix, _)| allowed.has(*ix));
-        facts.tried.is_empty() && models.any(|(_, model)| model.replicas.iter().any(Replica::is_present))
+    /// Whether a request may wait instead of being turned away: in an outage always, with objectives out of reach where its route queues.
+    fn may_wait(&self, facts: &RequestFacts<'_>, why: Refusal) -> bool {
+        match why {
+            Refusal::NoReplica => {
+                let allowed = self.routes[facts.route].settings.allowed.and(facts.allowed);
+                let mut models = self.models.iter().enumerate().filter(|(ix, _)| allowed.has(*ix));
+                facts.tried.is_empty() && models.any(|(_, model)| model.replicas.iter().any(Replica::is_present))
+            }
+            Refusal::Overload => matches!(self.routes[facts.route].settings.out_of_reach, OutOfReach::Queue { .. }),
+            _ => false,
+        }
     }
 
     /// When another try may be worth it.
     fn retry_after(&self, now: Timestamp) -> Seconds {
         let replicas = self.models.iter().flat_map(|model| &model.replicas);
-        let next = replicas.filter_map(|replica| replica.opens_at(now)).min();
+        let next = replicas.filter_map(Replica::opening).filter(|at| *at > now).min();
         let wait = next.map_or(1.0, |at| at.since(now).value());
         Seconds::new(wait.max(1.0)).expect("a finite wait")
     }
 
-    /// Takes note of something that happened.
-    ///
-    /// # Panics
-    /// When the event names a model or replica that is not there.
-    pub fn observe(&mut self, now: Timestamp, event: Event) {
-        let capacity = match event {
-            Event::FirstToken(_) => Capacity::Same,
-            Event::Finished { ticket, .. } => {
-                let replica = self.replica_mut(ticket.model, ticket.replica);
-                replica.done();
-                replica.succeeded(now, ticket.probe)
-            }
-            Event::Failed { ticket, failure } => self.failed(now, ticket, failure),
-            Event::Cancelled(ticket) => {
-                let replica = self.replica_mut(ticket.model, ticket.replica);
-                replica.done();
-                if ticket.probe {
-                    replica.probe_lost(now);
-                }
-                Capacity::Same
-            }
-            Event::Abandoned { request } => {
-                self.queue.remove(request);
-                Capacity::Same
-            }
-            Event::Health { model, replica, up } => self.replica_mut(model, replica).checked(now, up),
-            Event::Metrics { model, replica, gauges } => {
-                self.replica_mut(model, replica).gauges = Some(gauges);
-                Capacity::Same
-            }
-            Event::ReplicaAdded { model } => {
-                self.models[model].replicas.push(Replica::added(now));
-                Capacity::Changed
-            }
-            Event::ReplicaRemoved { model, replica } => self.replica_mut(model, replica).removed(),
-            Event::ReplicaReturned { model, replica } => self.replica_mut(model, replica).returned(now),
-        };
-        let _ = capacity;
-    }
-
-    fn failed(&mut self, now: Timestamp, ticket: Ticket, failure: Failure) -> Capacity {
-        let health = self.settings.health;
-        let replica = self.replica_mut(ticket.model, ticket.replica);
-        replica.done();
-        if !failure.is_replicas_fault() && ticket.probe {
-            replica.probe_lost(now);
-            return Capacity::Same;
-        }
-        replica.failed(now, ticket.probe, failure, &health)
-    }
-
-    fn replica_mut(&mut self, model: usize, replica: usize) -> &mut Replica {
-        &mut self.models[model].replicas[replica]
-    }
-
-    /// The next request of the queue that should be put to [`RouterCore::route`] again, because it may be sent now or because its time
-    /// is over; it is no longer in the queue. Call until there is none, after events and at [`RouterCore::next_deadline`].
+    /// The next request of the queue that should be put to [`RouterCore::route`] again (with `waited` set), because it may be sent now
+    /// or because its time is over; it is no longer in the queue. Call until there is none, after events and at
+    /// [`RouterCore::next_deadline`].
     pub fn next_ready(&mut self, now: Timestamp) -> Option<u64> {
-        let ready = self
+        let mut ready = self
             .models
             .iter()
-            .any(|model| model.replicas.iter().any(|r| r.is_ready(now)));
-        self.queue.pop(now, ready)
+            .flat_map(|model| &model.replicas)
+            .filter(|replica| replica.is_ready(now));
+        // A breaker that opens is no event, but makes room.
+        let may_try = ready.any(|replica| self.room || !replica.is_serving());
+        self.queue.pop(now, may_try)
     }
 
     /// When to call [`RouterCore::refresh`] and [`RouterCore::next_ready`] again although nothing happened; nothing when there is no
     /// such time.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.queue.next_expiry()
+        let waits = self.queue.len() > 0;
+        let replicas = self.models.iter().flat_map(|model| &model.replicas);
+        let opens = replicas.filter_map(Replica::opening).filter(|_| waits).min();
+        let deadlines = [self.queue.next_expiry(), opens, self.next_refresh()];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Models that may answer a request of a route at all: those that the plan runs and the route allows.
@@ -297,45 +276,6 @@ impl RouterCore {
         let running = |ix: &usize| self.models[*ix].replicas.iter().any(Replica::is_present);
         let running: ModelSet = (0..self.models.len()).filter(running).collect();
         self.routes[route].settings.allowed.and(running)
-    }
-}
-
-impl RouteState {
-    fn new(plan: &Plan, settings: &RouteSettings) -> Result<Self, CannotRoute> {
-        let first = plan.policies.first().ok_or(CannotRoute::NoPolicy)?;
-        let own = plan.policies.iter().any(|policy| policy.route == settings.name);
-        let name = if own { &settings.name } else { &first.route };
-        let running: Vec<bool> = plan.models.iter().map(|model| model.configuration.is_some()).collect();
-        if !running
-            .iter()
-            .enumerate()
-            .any(|(ix, on)| *on && settings.allowed.has(ix))
-        {
-            return Err(CannotRoute::NothingRuns(settings.name.clone()));
-        }
-        let policies = plan
-            .policies
-            .iter()
-            .enumerate()
-            .filter(|(_, policy)| policy.route == *name);
-        let mut levels: Vec<(usize, Policy)> = policies
-            .map(|(ix, policy)| (ix, Policy::new(policy, running.clone())))
-            .collect();
-        levels.sort_by(|(a, _), (b, _)| {
-            plan.policies[*a]
-                .rate
-                .value()
-                .total_cmp(&plan.policies[*b].rate.value())
-        });
-        Ok(Self {
-            settings: settings.clone(),
-            level: levels.len() - 1,
-            levels,
-        })
-    }
-
-    fn policy(&self) -> &Policy {
-        &self.levels[self.level].1
     }
 }
 

@@ -5,7 +5,7 @@ use routerwise_plan::problem::{Row, reading, rows};
 use routerwise_types::plan::Plan;
 use routerwise_types::profile::Profile;
 use routerwise_types::scenario::Scenario;
-use routerwise_types::workload::{Metric, Scope, Statistic};
+use routerwise_types::workload::{Metric, Scope, Slo, Statistic};
 
 /// Curves of every model of a plan.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,6 +14,8 @@ pub struct Curves {
     pub(crate) models: Vec<Option<ModelCurves>>,
     /// Constraints over the workload.
     pub(crate) rows: Vec<Row>,
+    /// The plan's objectives.
+    pub(crate) slos: Vec<Slo>,
     /// Load above the rate that the plan carries.
     pub(crate) headroom: f64,
 }
@@ -55,6 +57,7 @@ impl Curves {
         Some(Self {
             models,
             rows,
+            slos: scenario.workload.slos.clone(),
             headroom: scenario.workload.planning.headroom,
         })
     }

@@ -6,6 +6,7 @@
 //! - [`core`]: the deciding half of a gateway, time an argument
 //! - [`policy`]: which model answers: score minus price, ties split to the planned fractions
 //! - [`replica`], [`balance`]: one replica's state, and which of them
+//! - `prices`: prices re-solved from what is seen; `rate`, `occupancy`, `sessions`: what is seen
 //! - `queue`: who waits
 //! - [`router`]: where a simulation of other rules plugs them in
 
@@ -15,10 +16,14 @@ pub mod curves;
 pub mod decision;
 pub mod event;
 pub mod facts;
+mod occupancy;
 pub mod policy;
+mod prices;
 mod queue;
+mod rate;
 pub mod replica;
 pub mod router;
+mod sessions;
 pub mod settings;
 
 pub use crate::core::RouterCore;

@@ -109,10 +109,10 @@ impl Replica {
             }
     }
 
-    /// When a breaker that is open now lets a request through.
-    pub(crate) fn opens_at(&self, now: Timestamp) -> Option<Timestamp> {
+    /// When an open breaker lets a request through.
+    pub(crate) fn opening(&self) -> Option<Timestamp> {
         match self.breaker {
-            Breaker::Open { until } if self.present && self.healthy && until > now => Some(until),
+            Breaker::Open { until } if self.present && self.healthy => Some(until),
             _ => None,
         }
     }

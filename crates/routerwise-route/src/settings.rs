@@ -20,6 +20,10 @@ pub struct Settings {
     pub retries: RetrySettings,
     /// Requests that may wait, over all routes.
     pub queue_most: usize,
+    /// Sessions that are remembered.
+    pub sessions_most: usize,
+    /// How long a session's prompt is taken to stay cached.
+    pub session_kept: Seconds,
     /// Seed of what is left to chance (the reservoir).
     pub seed: u64,
 }
@@ -33,6 +37,8 @@ impl Default for Settings {
             health: HealthSettings::default(),
             retries: RetrySettings::default(),
             queue_most: 1_024,
+            sessions_most: 65_536,
+            session_kept: Seconds::new(600.0).expect("a constant"),
             seed: 1,
         }
     }

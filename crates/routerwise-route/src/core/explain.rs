@@ -1,10 +1,11 @@
 //! The whole of a decision, for people.
 
-use routerwise_types::Timestamp;
+use routerwise_types::{Seconds, Timestamp};
 
 use super::RouterCore;
+use super::choose::MOST;
 use crate::decision::{Change, Considered, Receipt, Verdict};
-use crate::facts::RequestFacts;
+use crate::facts::{ModelSet, RequestFacts};
 
 impl RouterCore {
     /// What [`RouterCore::route`] would decide now, with everything that goes into it; nothing is sent and nothing changes.
@@ -12,51 +13,76 @@ impl RouterCore {
     pub fn explain(&self, now: Timestamp, facts: &RequestFacts<'_>) -> Receipt {
         let decision = self.decide(now, facts);
         let chosen = decision.sent().map(|send| send.ticket.model);
+        let everyone: ModelSet = (0..self.models.len()).collect();
+        let worth = self.worth(now, everyone, facts);
         let models: Vec<Considered> = (0..self.models.len())
-            .map(|model| self.considered(now, facts, model, chosen))
+            .map(|model| self.considered(now, facts, model, chosen, &worth))
             .collect();
         let route = &self.routes[facts.route];
         Receipt {
             changes: changes(&models, chosen),
             decision,
             models,
-            policy: route.levels[route.level].0,
-            live: false,
-            tie_tolerance: route.policy().tie_tolerance(),
+            policy: route.level().policy_ix,
+            live: route.live.is_some(),
+            tie_tolerance: self.tie_tolerance(facts.route),
         }
     }
 
-    fn considered(&self, now: Timestamp, facts: &RequestFacts<'_>, model: usize, chosen: Option<usize>) -> Considered {
+    /// What a model costs a route now: infinitely much with no replica left.
+    pub(super) fn price_or_infinity(&self, now: Timestamp, route: usize, model: usize) -> f64 {
         let replicas = &self.models[model].replicas;
-        let serving = replicas.iter().any(|replica| replica.is_ready(now));
-        let price = if serving {
-            self.price(facts.route, model)
+        if replicas.iter().any(|replica| replica.is_ready(now)) {
+            self.price(now, route, model)
         } else {
             f64::INFINITY
-        };
-        let score = facts.score(model);
+        }
+    }
+
+    fn considered(
+        &self,
+        now: Timestamp,
+        facts: &RequestFacts<'_>,
+        model: usize,
+        chosen: Option<usize>,
+        worth: &[f64; MOST],
+    ) -> Considered {
+        let replicas = &self.models[model].replicas;
+        let price = self.price_or_infinity(now, facts.route, model);
+        let switch = self
+            .stay(now, facts)
+            .map_or(0.0, |(at, stay)| if at == model { 0.0 } else { stay });
+        let ttft = self.least_expected_ttft(now, model, facts);
         Considered {
-            score,
+            score: facts.score(model),
             price,
-            switch: 0.0,
-            worth: score - price,
-            ttft: None,
+            switch,
+            worth: facts.score(model) - price - switch,
+            ttft: ttft.and_then(|ttft| Seconds::new(ttft).ok()),
             n_ready: replicas.iter().filter(|replica| replica.is_ready(now)).count(),
             n_replicas: replicas.iter().filter(|replica| replica.is_present()).count(),
             outstanding: replicas.iter().map(|replica| replica.outstanding).sum(),
-            verdict: self.verdict(now, facts, model, chosen),
+            verdict: self.verdict(now, facts, model, chosen, worth),
         }
     }
 
-    fn verdict(&self, now: Timestamp, facts: &RequestFacts<'_>, model: usize, chosen: Option<usize>) -> Verdict {
+    fn verdict(
+        &self,
+        now: Timestamp,
+        facts: &RequestFacts<'_>,
+        model: usize,
+        chosen: Option<usize>,
+        worth: &[f64; MOST],
+    ) -> Verdict {
         let route = &self.routes[facts.route];
-        if !self.models[model].replicas.iter().any(|replica| replica.is_present()) {
+        let replicas = &self.models[model].replicas;
+        if !replicas.iter().any(|replica| replica.is_present()) {
             return Verdict::Off;
         }
         if !route.settings.allowed.and(facts.allowed).has(model) {
             return Verdict::Forbidden;
         }
-        if !self.models[model].replicas.iter().any(|replica| replica.is_ready(now)) {
+        if !replicas.iter().any(|replica| replica.is_ready(now)) {
             return Verdict::NoReplica;
         }
         if !self.has_replica(now, model, facts) {
@@ -72,9 +98,14 @@ impl RouterCore {
         {
             return Verdict::BelowLeastScore;
         }
-        let worth = |model: usize| facts.score(model) - self.price(facts.route, model);
-        let less = worth(chosen) - worth(model);
-        if less.abs() <= route.policy().tie_tolerance() {
+        if self
+            .target(facts)
+            .is_some_and(|target| !self.is_in_time(now, model, facts, target))
+        {
+            return Verdict::MissesTarget;
+        }
+        let less = worth[chosen] - worth[model];
+        if less.abs() <= self.tie_tolerance(facts.route) {
             Verdict::Tied
         } else {
             Verdict::WorthLess(less)

@@ -1,35 +1,364 @@
 //! From what was seen to a job that solves prices, and from its result to prices in force.
 
+use std::sync::Arc;
+
+use routerwise_plan::problem::Row;
 use routerwise_types::Timestamp;
+use routerwise_types::workload::{Metric, Statistic};
 
 use super::RouterCore;
+use super::state::RouteState;
+use crate::curves::{Curves, ModelCurves};
+use crate::facts::ModelSet;
+use crate::prices::{Curve, Pieces, Prices, Problem, Running, Sample, solve};
+use crate::replica::after;
+use crate::settings::{LiveSettings, OutOfReach, Pricing};
+
+/// Least time between two solves, also when capacity changes: a flapping replica must not keep a core busy.
+const LEAST_GAP: u64 = 50_000_000;
+/// A job that was not applied within so many periods is lost.
+const LOST: u64 = 5;
+/// `β` at most: one per cent of an objective is worth this many hundredths of a score when the objective is out of reach.
+const ROW_PRICE_MOST: f64 = 5.0;
+/// Where models together cannot carry the load, prices are those of this part of what they can.
+const OVERLOADED: f64 = 0.97;
+/// A row above its limit by less than this is rounding.
+const VIOLATED: f64 = 1.02;
+
+/// Re-solved prices of a route.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Live {
+    pub(super) prices: Prices,
+    /// Requests in flight on each replica of a model that prices reckon with.
+    pub(super) expected: Vec<f64>,
+    /// Whether an objective is out of reach.
+    pub(super) out_of_reach: bool,
+    /// The rate that they are for, requests/s.
+    pub(super) rate: f64,
+}
+
+/// When prices are solved.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Refresh {
+    last: Option<Timestamp>,
+    applied: Option<Timestamp>,
+    under_way: Option<Timestamp>,
+    changed: Option<Timestamp>,
+}
+
+impl Refresh {
+    /// Prices must be solved at once.
+    pub(super) fn capacity_changed(&mut self, now: Timestamp) {
+        self.changed.get_or_insert(now);
+    }
+}
 
 /// New prices to be solved: everything that takes, so that it can be done without the router.
 #[derive(Clone, Debug)]
 pub struct RefreshJob {
-    _private: (),
+    curves: Arc<Curves>,
+    headroom: f64,
+    models: Vec<ModelNow>,
+    routes: Vec<RouteNow>,
+    urgent: bool,
+}
+
+/// A model as it runs now.
+#[derive(Clone, Copy, Debug)]
+struct ModelNow {
+    /// Replicas, those that ramp up in part.
+    n_replicas: f64,
+    slowness: f64,
+}
+
+#[derive(Clone, Debug)]
+struct RouteNow {
+    rate: f64,
+    /// Nothing while it has too few rows.
+    sample: Option<Sample>,
+    start: Prices,
+    allowed: ModelSet,
+    may_refuse: bool,
 }
 
 /// Prices that a [`RefreshJob`] found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Solved {
-    _private: (),
+    routes: Vec<Option<Live>>,
+    slowness: Vec<f64>,
+    urgent: bool,
+}
+
+impl Solved {
+    /// Newton steps that it took, over all routes.
+    #[must_use]
+    pub fn steps(&self) -> usize {
+        self.routes.iter().flatten().map(|live| live.prices.steps).sum()
+    }
 }
 
 impl RefreshJob {
     /// Solves; milliseconds at most.
     #[must_use]
     pub fn solve(self) -> Solved {
-        Solved { _private: () }
+        let mut starts: Vec<Prices> = self.routes.iter().map(|route| route.start.clone()).collect();
+        let mut solved = Vec::with_capacity(self.routes.len());
+        for ix in 0..self.routes.len() {
+            let live = self.solve_route(ix, &starts);
+            if let Some(live) = &live {
+                starts[ix] = live.prices.clone();
+            }
+            solved.push(live);
+        }
+        Solved {
+            routes: solved,
+            slowness: self.models.iter().map(|model| model.slowness).collect(),
+            urgent: self.urgent,
+        }
+    }
+
+    fn solve_route(&self, ix: usize, starts: &[Prices]) -> Option<Live> {
+        let route = &self.routes[ix];
+        let sample = route.sample.as_ref()?;
+        let n_models = self.models.len();
+        let running = |model: usize, rate: f64| self.running(ix, model, rate, starts);
+        let planned_rate = (route.rate * (1.0 + self.headroom)).max(1e-3);
+        let flows = |rate: f64| -> Vec<Option<Pieces>> {
+            (0..n_models)
+                .map(|model| running(model, rate).map(|(running, curves)| self.pieces(curves, &running)))
+                .collect()
+        };
+        let mut problem = Problem {
+            sample,
+            flows: flows(planned_rate),
+            tolls: (0..n_models).map(|model| self.toll(ix, model, starts)).collect(),
+            n_rows: self.curves.rows.len(),
+            row_price_most: ROW_PRICE_MOST,
+            may_refuse: route.may_refuse,
+        };
+        let cap = |flows: &[Option<Pieces>]| flows.iter().flatten().map(Pieces::cap).sum::<f64>();
+        if problem.flows.iter().all(Option::is_none) {
+            return None;
+        }
+        let cap_sum = cap(&problem.flows);
+        let overloaded = !route.may_refuse && cap_sum < 1.0 / OVERLOADED;
+        if overloaded {
+            problem.flows = flows(planned_rate * (cap_sum * OVERLOADED).max(1e-3));
+        }
+        let prices = solve(&problem, &route.start);
+        let now = flows(route.rate.max(1e-3));
+        let violated = |row: usize| {
+            let values = now.iter().zip(&prices.fractions);
+            let flow =
+                |(pieces, w): (&Option<Pieces>, &f64)| pieces.as_ref().map_or(0.0, |p| p.value(row, w.min(p.cap())));
+            values.map(flow).sum::<f64>() > VIOLATED
+        };
+        let beyond = |(pieces, w): (&Option<Pieces>, &f64)| pieces.as_ref().is_some_and(|p| *w > p.cap() + 0.01);
+        let out_of_reach =
+            now.iter().zip(&prices.fractions).any(beyond) || (0..problem.n_rows).any(violated) || prices.refused > 0.01;
+        let expected = (0..n_models).map(|model| {
+            running(model, route.rate).map_or(0.0, |(running, curves)| {
+                let load = running.per_fraction() * prices.fractions[model] + running.of_others();
+                let load = load.min(curves.e2e.end());
+                load * curves.e2e.at(load).unwrap_or(0.0)
+            })
+        });
+        Some(Live {
+            expected: expected.collect(),
+            prices,
+            out_of_reach,
+            rate: route.rate,
+        })
+    }
+
+    /// How a model runs for a route; nothing where it may not be used.
+    fn running(&self, route: usize, model: usize, rate: f64, starts: &[Prices]) -> Option<(Running, &ModelCurves)> {
+        let curves = self.curves.models[model].as_ref()?;
+        let now = self.models[model];
+        if now.n_replicas <= 0.0 || !self.routes[route].allowed.has(model) {
+            return None;
+        }
+        let running = Running {
+            rate,
+            other_load: self.other_load(route, model, starts),
+            n_replicas: now.n_replicas,
+            slowness: now.slowness,
+            load_most: curves.load_most,
+        };
+        Some((running, curves))
+    }
+
+    fn others(&self, route: usize) -> impl Iterator<Item = usize> {
+        (0..self.routes.len()).filter(move |other| *other != route)
+    }
+
+    /// Requests/s that other routes send to a model.
+    fn other_load(&self, route: usize, model: usize, starts: &[Prices]) -> f64 {
+        let load = |other: usize| self.routes[other].rate * starts[other].fractions.get(model).copied().unwrap_or(0.0);
+        self.others(route).map(load).sum()
+    }
+
+    /// What one more request of a route on a model costs the other routes: `Σ λ_r·w_r·Σ_k β_rk·ℓ_k'(x)·σ/r`.
+    fn toll(&self, route: usize, model: usize, starts: &[Prices]) -> f64 {
+        let Some((running, curves)) = self.running(route, model, self.routes[route].rate, starts) else {
+            return 0.0;
+        };
+        let own = starts[route].fractions.get(model).copied().unwrap_or(0.0);
+        let load = running.per_fraction() * own + running.of_others();
+        let slope = |row: usize| {
+            let Curve { curve, limit } = self.row(curves, row);
+            let step = 0.02 * curve.end();
+            let at = |load: f64| curve.at(load.min(curve.end())).unwrap_or(0.0);
+            (at(load + step) - at(load)) / step / limit * running.slowness
+        };
+        let of = |other: usize| {
+            let load = self.routes[other].rate * starts[other].fractions.get(model).copied().unwrap_or(0.0);
+            let rows = starts[other].row_prices.iter().enumerate();
+            load * rows.map(|(row, price)| price * slope(row)).sum::<f64>()
+        };
+        self.others(route).map(of).sum::<f64>() * running.slowness / running.n_replicas
+    }
+
+    fn row<'a>(&self, curves: &'a ModelCurves, row: usize) -> Curve<'a> {
+        let limit = self.curves.rows[row].limit;
+        Curve {
+            curve: &curves.rows[row],
+            limit,
+        }
+    }
+
+    fn pieces(&self, curves: &ModelCurves, running: &Running) -> Pieces {
+        let rows: Vec<Curve<'_>> = (0..self.curves.rows.len()).map(|row| self.row(curves, row)).collect();
+        Pieces::new(&rows, &curves.e2e, running)
     }
 }
 
 impl RouterCore {
     /// The next solve, if one is due; at most one is under way at a time. Its result goes to [`RouterCore::apply`].
-    pub fn refresh(&mut self, _now: Timestamp) -> Option<RefreshJob> {
-        None
+    pub fn refresh(&mut self, now: Timestamp) -> Option<RefreshJob> {
+        if self.next_refresh().is_none_or(|due| due > now) {
+            return None;
+        }
+        self.refresh.last = Some(now);
+        for route in &mut self.routes {
+            let rate = route.rate.settle(now);
+            route.settle_level(rate);
+        }
+        let Pricing::Live(settings) = self.settings.pricing else {
+            return None;
+        };
+        let curves = self.curves.clone()?;
+        let urgent = self.refresh.changed.take().is_some();
+        self.refresh.under_way = Some(now);
+        Some(RefreshJob {
+            headroom: settings.headroom.unwrap_or(curves.headroom),
+            models: (0..self.models.len()).map(|model| self.model_now(now, model)).collect(),
+            routes: self.routes.iter().map(|route| RouteNow::of(route, &settings)).collect(),
+            curves,
+            urgent,
+        })
     }
 
-    /// Takes solved prices over, as far as their bounds allow.
-    pub fn apply(&mut self, _now: Timestamp, _solved: Solved) {}
+    fn model_now(&self, now: Timestamp, model: usize) -> ModelNow {
+        let serving = self.models[model]
+            .replicas
+            .iter()
+            .filter(|replica| replica.is_serving());
+        ModelNow {
+            n_replicas: serving.map(|replica| replica.ramp(now, &self.settings.health)).sum(),
+            slowness: self.slowness(model),
+        }
+    }
+
+    /// When the next solve is due.
+    pub(super) fn next_refresh(&self) -> Option<Timestamp> {
+        let Pricing::Live(settings) = self.settings.pricing else {
+            let follows = self.routes.iter().any(|route| route.levels.len() > 1);
+            let due = self
+                .refresh
+                .last
+                .map_or(Timestamp::START, |last| Timestamp(last.0 + 1_000_000_000));
+            return follows.then_some(due);
+        };
+        self.curves.as_ref()?;
+        let every = after(Timestamp::START, settings.every).0.max(LEAST_GAP);
+        let last = self.refresh.last.map_or(0, |last| last.0);
+        if let Some(since) = self.refresh.under_way {
+            return Some(Timestamp(since.0 + LOST * every));
+        }
+        let regular = last + every;
+        let at_once = self.refresh.changed.map(|_| last + LEAST_GAP);
+        Some(Timestamp(at_once.map_or(regular, |at_once| at_once.min(regular))))
+    }
+
+    /// Takes solved prices over, as far as the bound on their movement allows; after a change of capacity there is none.
+    pub fn apply(&mut self, now: Timestamp, solved: Solved) {
+        self.refresh.under_way = None;
+        let Pricing::Live(settings) = self.settings.pricing else {
+            return;
+        };
+        let passed = self
+            .refresh
+            .applied
+            .map_or(settings.every.value(), |at| now.since(at).value());
+        self.refresh.applied = Some(now);
+        self.room = true;
+        for (model, slowness) in self.models.iter_mut().zip(solved.slowness) {
+            model.slowness_priced = slowness;
+        }
+        for (route, live) in self.routes.iter_mut().zip(solved.routes) {
+            let Some(mut live) = live else { continue };
+            if !solved.urgent {
+                let before = route
+                    .live
+                    .as_ref()
+                    .map_or(route.level().policy.prices(), |live| &live.prices.prices);
+                for (price, before) in live.prices.prices.iter_mut().zip(before) {
+                    let most = settings.step * passed.min(10.0) * (1.0 + before.abs());
+                    *price = price.clamp(before - most, before + most);
+                }
+            }
+            route.live = Some(live);
+        }
+    }
+
+    /// Score that a second of one request's latency is worth, for about so many seconds: `β` of the objectives that count it.
+    pub(super) fn price_of_a_second(&self, route: usize, seconds: f64) -> f64 {
+        let Some(curves) = &self.curves else { return 0.0 };
+        let route = &self.routes[route];
+        let row_prices = route
+            .live
+            .as_ref()
+            .map_or(&route.level().row_prices, |live| &live.prices.row_prices);
+        let of = |(row, price): (&Row, &f64)| {
+            let slo = &curves.slos[row.slo_ix];
+            match (slo.metric, slo.statistic) {
+                (Metric::Tpot, _) => 0.0,
+                (_, Statistic::Mean) => price / row.limit,
+                // A request counts when it crosses the target: the nearer the delay is to the whole target, the surer it does.
+                (_, Statistic::Quantile { .. }) => price / row.limit / slo.target.value().max(seconds).max(1e-9),
+            }
+        };
+        curves.rows.iter().zip(row_prices).map(of).sum()
+    }
+}
+
+impl RouteNow {
+    fn of(route: &RouteState, settings: &LiveSettings) -> Self {
+        let level = route.level();
+        let enough = route.sample.len() >= settings.reservoir_least;
+        let from_plan = || Prices {
+            prices: level.policy.prices().to_vec(),
+            row_prices: level.row_prices.clone(),
+            fractions: level.fractions.clone(),
+            ..Prices::default()
+        };
+        Self {
+            rate: route.rate.current(),
+            sample: enough.then(|| route.sample.clone()),
+            start: route.live.as_ref().map_or_else(from_plan, |live| live.prices.clone()),
+            allowed: route.settings.allowed,
+            may_refuse: !matches!(route.settings.out_of_reach, OutOfReach::Degrade),
+        }
+    }
 }

@@ -49,8 +49,26 @@ pub struct RouteSnapshot {
     pub name: String,
     /// Index into the plan's policies of the one in force.
     pub policy: usize,
-    /// What each model costs it now; infinite with no replica left.
+    /// Requests/s that arrive.
+    pub rate: f64,
+    /// Whether prices are re-solved; otherwise they are the plan's.
+    pub live: bool,
+    /// What each model costs it now, its queues included; infinite with no replica left.
     pub prices: Vec<f64>,
+    /// The same with queues as long as prices reckon with.
+    pub base_prices: Vec<f64>,
+    /// Part of its requests that prices mean to send to each model.
+    pub fractions: Vec<f64>,
+    /// Price of each objective over the workload, for all of its limit.
+    pub slo_prices: Vec<f64>,
+    /// What of each such limit is used up, headroom included; empty until prices are re-solved.
+    pub slo_parts: Vec<f64>,
+    /// Part of its requests that prices mean to turn away.
+    pub refused: f64,
+    /// Whether an objective is out of reach at the live rate.
+    pub out_of_reach: bool,
+    /// Score vectors in its sample.
+    pub n_sampled: usize,
 }
 
 impl RouterCore {
@@ -72,14 +90,29 @@ impl RouterCore {
                 })
                 .collect(),
         });
-        let price = |route: usize, model: usize| {
-            let ready = self.models[model].replicas.iter().any(|replica| replica.is_ready(now));
-            if ready { self.price(route, model) } else { f64::INFINITY }
-        };
-        let routes = self.routes.iter().enumerate().map(|(ix, route)| RouteSnapshot {
-            name: route.settings.name.clone(),
-            policy: route.levels[route.level].0,
-            prices: (0..self.models.len()).map(|model| price(ix, model)).collect(),
+        let routes = self.routes.iter().enumerate().map(|(ix, route)| {
+            let live = route.live.as_ref();
+            let prices = (0..self.models.len()).map(|model| self.price_or_infinity(now, ix, model));
+            RouteSnapshot {
+                name: route.settings.name.clone(),
+                policy: route.level().policy_ix,
+                rate: route.rate.current(),
+                live: live.is_some(),
+                prices: prices.collect(),
+                base_prices: live
+                    .map_or(route.level().policy.prices(), |live| &live.prices.prices)
+                    .to_vec(),
+                fractions: live
+                    .map_or(&route.level().fractions, |live| &live.prices.fractions)
+                    .clone(),
+                slo_prices: live
+                    .map_or(&route.level().row_prices, |live| &live.prices.row_prices)
+                    .clone(),
+                slo_parts: live.map_or_else(Vec::new, |live| live.prices.rows.clone()),
+                refused: live.map_or(0.0, |live| live.prices.refused),
+                out_of_reach: live.is_some_and(|live| live.out_of_reach),
+                n_sampled: route.sample.len(),
+            }
         });
         Snapshot {
             models: models.collect(),

@@ -9,6 +9,7 @@ use routerwise_types::{Fraction, GpuShare, Price, RequestsPerSecond, Score};
 
 use super::*;
 use crate::decision::{Reason, Verdict};
+use crate::event::{Event, Failure};
 use crate::facts::Tried;
 use crate::replica::after;
 

@@ -1,0 +1,80 @@
+//! What a router learns from events.
+
+use routerwise_types::Timestamp;
+
+use super::RouterCore;
+use crate::decision::Ticket;
+use crate::event::{Event, Failure};
+use crate::replica::{Capacity, Replica};
+
+impl RouterCore {
+    /// Takes note of something that happened.
+    ///
+    /// # Panics
+    /// When the event names a model or replica that is not there.
+    pub fn observe(&mut self, now: Timestamp, event: Event) {
+        let capacity = match event {
+            Event::FirstToken(ticket) => {
+                self.learn_prefill(now, &ticket);
+                Capacity::Same
+            }
+            Event::Finished {
+                ticket,
+                ttft,
+                output_tokens,
+            } => {
+                self.room = true;
+                self.learn_slowness(now, &ticket, ttft, output_tokens);
+                self.remember_session(now, &ticket, output_tokens);
+                let replica = self.replica_mut(ticket.model, ticket.replica);
+                replica.done();
+                replica.succeeded(now, ticket.probe)
+            }
+            Event::Failed { ticket, failure } => self.failed(now, ticket, failure),
+            Event::Cancelled(ticket) => {
+                self.room = true;
+                let replica = self.replica_mut(ticket.model, ticket.replica);
+                replica.done();
+                if ticket.probe {
+                    replica.probe_lost(now);
+                }
+                Capacity::Same
+            }
+            Event::Abandoned { request } => {
+                self.queue.remove(request);
+                Capacity::Same
+            }
+            Event::Health { model, replica, up } => self.replica_mut(model, replica).checked(now, up),
+            Event::Metrics { model, replica, gauges } => {
+                self.replica_mut(model, replica).gauges = Some(gauges);
+                Capacity::Same
+            }
+            Event::ReplicaAdded { model } => {
+                self.models[model].replicas.push(Replica::added(now));
+                Capacity::Changed
+            }
+            Event::ReplicaRemoved { model, replica } => self.replica_mut(model, replica).removed(),
+            Event::ReplicaReturned { model, replica } => self.replica_mut(model, replica).returned(now),
+        };
+        if capacity == Capacity::Changed {
+            self.room = true;
+            self.refresh.capacity_changed(now);
+        }
+    }
+
+    fn failed(&mut self, now: Timestamp, ticket: Ticket, failure: Failure) -> Capacity {
+        self.room = true;
+        let health = self.settings.health;
+        let replica = self.replica_mut(ticket.model, ticket.replica);
+        replica.done();
+        if !failure.is_replicas_fault() && ticket.probe {
+            replica.probe_lost(now);
+            return Capacity::Same;
+        }
+        replica.failed(now, ticket.probe, failure, &health)
+    }
+
+    pub(super) fn replica_mut(&mut self, model: usize, replica: usize) -> &mut Replica {
+        &mut self.models[model].replicas[replica]
+    }
+}

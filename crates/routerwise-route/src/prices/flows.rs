@@ -1,0 +1,149 @@
+//! `φ(w)` of one model as it runs now: the plan's curves, slower or faster, over the replicas that are left, beside other routes.
+//!
+//! A replica that takes `σ` times as long for everything has `ℓ'(x) = σ·ℓ(σ·x)`: its latency is `σ` times as high and its capacity `σ`
+//! times as low. With `r` replicas, other routes' load `B` and the route's own rate `λ`, a fraction `w` is read at `x = σ·(λ·w + B)/r`.
+
+use routerwise_plan::curve::LatencyCurve;
+
+/// A curve and what its values are divided by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Curve<'a> {
+    pub(crate) curve: &'a LatencyCurve,
+    pub(crate) limit: f64,
+}
+
+/// How a model runs now.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Running {
+    /// Requests/s of the route, with headroom.
+    pub(crate) rate: f64,
+    /// Requests/s of other routes on the model.
+    pub(crate) other_load: f64,
+    /// Replicas, in wholes and parts; more than 0.
+    pub(crate) n_replicas: f64,
+    /// Observed over predicted latency.
+    pub(crate) slowness: f64,
+    /// Highest load of a replica on the curve.
+    pub(crate) load_most: f64,
+}
+
+impl Running {
+    /// Load on the curve for each unit of fraction.
+    pub(crate) fn per_fraction(&self) -> f64 {
+        self.slowness * self.rate / self.n_replicas
+    }
+
+    /// Load on the curve without the route.
+    pub(crate) fn of_others(&self) -> f64 {
+        self.slowness * self.other_load / self.n_replicas
+    }
+}
+
+/// `φ` of one model: quadratic pieces, row by row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Pieces {
+    n_rows: usize,
+    /// Piece `j` is `[breaks[j], breaks[j + 1]]`.
+    breaks: Vec<f64>,
+    /// `a`, `b` of piece `j`, row `k` at `[j · n_rows + k]`: `φ = w·(a + b·w)`.
+    coefficients: Vec<(f64, f64)>,
+}
+
+/// What a model offers at some prices.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Offer {
+    pub(crate) value: f64,
+    pub(crate) fraction: f64,
+    /// Derivative of the fraction by the price; 0 at an end or a corner.
+    pub(crate) response: f64,
+    pub(crate) piece: usize,
+}
+
+impl Pieces {
+    /// `φ` of the curves, one per row.
+    pub(crate) fn new(curves: &[Curve<'_>], ends_at: &LatencyCurve, running: &Running) -> Self {
+        let (per_fraction, offset) = (running.per_fraction(), running.of_others());
+        let cap = ((running.load_most - offset) / per_fraction).clamp(0.0, 1.0);
+        let mut breaks = vec![0.0];
+        for (load, _) in ends_at.corners() {
+            let w = (load - offset) / per_fraction;
+            if breaks.last().is_some_and(|last| w > last + 1e-9) && w < cap - 1e-9 {
+                breaks.push(w);
+            }
+        }
+        breaks.push(cap);
+        let mut coefficients = Vec::with_capacity(curves.len() * (breaks.len() - 1));
+        for piece in breaks.windows(2) {
+            for Curve { curve, limit } in curves {
+                let value = |w: f64| {
+                    let load = (offset + w * per_fraction).min(curve.end());
+                    curve.at(load).expect("within the curve") * running.slowness / limit
+                };
+                let (low, high) = (value(piece[0]), value(piece[1]));
+                let width = piece[1] - piece[0];
+                let b = if width > 1e-12 {
+                    ((high - low) / width).max(0.0)
+                } else {
+                    0.0
+                };
+                coefficients.push((low - b * piece[0], b));
+            }
+        }
+        Self {
+            n_rows: curves.len(),
+            breaks,
+            coefficients,
+        }
+    }
+
+    /// Largest fraction that the model can take.
+    pub(crate) fn cap(&self) -> f64 {
+        self.breaks.last().copied().unwrap_or(0.0)
+    }
+
+    /// `φ_row` and its derivative at a fraction on a piece.
+    pub(crate) fn at(&self, row: usize, piece: usize, w: f64) -> (f64, f64) {
+        let (a, b) = self.coefficients[piece * self.n_rows + row];
+        (w * (a + b * w), a + 2.0 * b * w)
+    }
+
+    /// `φ_row` at a fraction.
+    pub(crate) fn value(&self, row: usize, w: f64) -> f64 {
+        let piece = self
+            .breaks
+            .partition_point(|corner| *corner < w)
+            .clamp(1, self.breaks.len() - 1)
+            - 1;
+        self.at(row, piece, w).0
+    }
+
+    /// The best offer for a price net of `κ`, with flows bent by `bend`.
+    pub(crate) fn best(&self, price: f64, row_prices: &[f64], bend: f64) -> Offer {
+        let mut best = Offer {
+            value: f64::NEG_INFINITY,
+            ..Offer::default()
+        };
+        for (piece, ends) in self.breaks.windows(2).enumerate() {
+            let (mut a, mut b) = (0.0, 0.5 * bend);
+            for (row, row_price) in row_prices.iter().enumerate() {
+                let (row_a, row_b) = self.coefficients[piece * self.n_rows + row];
+                a += row_price * row_a;
+                b += row_price * row_b;
+            }
+            let free = (price - a) / (2.0 * b);
+            let w = free.clamp(ends[0], ends[1]);
+            let value = w * (price - a - b * w);
+            if value > best.value {
+                let inside = ends[0] < free && free < ends[1];
+                let response = if inside { 1.0 / (2.0 * b) } else { 0.0 };
+                best = Offer {
+                    value,
+                    fraction: w,
+                    response,
+                    piece,
+                };
+            }
+        }
+        best
+    }
+}

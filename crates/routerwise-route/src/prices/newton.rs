@@ -1,0 +1,359 @@
+//! The minimum of `D(α, β)` by damped Newton steps on a shrinking temperature.
+
+use super::flows::{Offer, Pieces};
+use super::{REACH, Sample, TEMPERATURE, TURNED_AWAY};
+
+/// Bend `δ` of the flows, in units of score for all requests at once.
+const BEND: f64 = 1e-3;
+/// Fractions this close to their offers are as good as equal: a sample of 4 096 tells them apart to 0.01.
+const CLOSE: f64 = 2e-3;
+/// Steps at the last temperature, and at each before it.
+const STEPS: usize = 20;
+const HOT_STEPS: usize = 10;
+/// Rows that are looked at while the temperature is still high.
+const COARSE_ROWS: usize = 512;
+/// Temperatures that a solve from far away begins with.
+const HOT: [f64; 4] = [0.05, 0.0125, 0.003, 0.001];
+
+/// What is to be priced. Models that may not be used have no pieces.
+#[derive(Clone, Debug)]
+pub(crate) struct Problem<'a> {
+    pub(crate) sample: &'a Sample,
+    pub(crate) flows: Vec<Option<Pieces>>,
+    /// `κ`: what a request on each model costs other routes.
+    pub(crate) tolls: Vec<f64>,
+    pub(crate) n_rows: usize,
+    pub(crate) row_price_most: f64,
+    /// Whether requests may be turned away.
+    pub(crate) may_refuse: bool,
+}
+
+/// Prices and what they do.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Prices {
+    /// `α` of every model.
+    pub(crate) prices: Vec<f64>,
+    /// `β` of every row, relative to its limit.
+    pub(crate) row_prices: Vec<f64>,
+    /// Part of the requests that goes to each model.
+    pub(crate) fractions: Vec<f64>,
+    /// Part that is turned away.
+    pub(crate) refused: f64,
+    /// Left-hand side of every row relative to its limit.
+    pub(crate) rows: Vec<f64>,
+    /// Newton steps that it took.
+    pub(crate) steps: usize,
+}
+
+/// Solves from a start; what may not be used keeps its price.
+pub(crate) fn solve(problem: &Problem<'_>, start: &Prices) -> Prices {
+    let mut state = State::new(problem, start);
+    let all = problem.sample.len();
+    if state.measure(TEMPERATURE, all).distance() > 20.0 * CLOSE {
+        for temperature in HOT {
+            state.descend(temperature, all.min(COARSE_ROWS), HOT_STEPS);
+        }
+    }
+    state.descend(TEMPERATURE, all, STEPS);
+    state.finish()
+}
+
+struct State<'a> {
+    problem: &'a Problem<'a>,
+    /// Models that take part.
+    on: Vec<usize>,
+    /// Their prices, then those of the rows.
+    at: Vec<f64>,
+    all_prices: Vec<f64>,
+    steps: usize,
+}
+
+/// `D`, its gradient and its curvature.
+struct Measured {
+    value: f64,
+    gradient: Vec<f64>,
+    hessian: Vec<f64>,
+    fractions: Vec<f64>,
+    refused: f64,
+    n_models: usize,
+    free: Vec<bool>,
+}
+
+impl Measured {
+    /// How far fractions are from offers, and rows from where they should be, at worst.
+    fn distance(&self) -> f64 {
+        let of = |range: std::ops::Range<usize>| {
+            let free = range.filter(|ix| self.free[*ix]);
+            free.map(|ix| self.gradient[ix].abs()).fold(0.0, f64::max)
+        };
+        // A row is relative to its limit: a per cent of an objective is as much as a fifth of a per cent of the requests.
+        of(0..self.n_models).max(0.2 * of(self.n_models..self.gradient.len()))
+    }
+}
+
+impl<'a> State<'a> {
+    fn new(problem: &'a Problem<'a>, start: &Prices) -> Self {
+        let on: Vec<usize> = (0..problem.flows.len())
+            .filter(|model| problem.flows[*model].is_some())
+            .collect();
+        let mut at: Vec<f64> = on.iter().map(|model| start.prices[*model]).collect();
+        at.extend((0..problem.n_rows).map(|row| {
+            let known = start.row_prices.get(row).copied().unwrap_or(0.0);
+            known.clamp(0.0, problem.row_price_most)
+        }));
+        Self {
+            problem,
+            on,
+            at,
+            all_prices: start.prices.clone(),
+            steps: 0,
+        }
+    }
+
+    /// What every model offers. How it responds to its price is no less than what a step of a temperature shows: at a corner of a curve
+    /// the derivative alone says nothing about what a step will do.
+    fn offers<'b>(&'b self, at: &'b [f64]) -> impl Iterator<Item = (&'b Pieces, Offer)> + 'b {
+        let row_prices = &at[self.on.len()..];
+        self.on.iter().zip(at).map(move |(model, price)| {
+            let pieces = self.problem.flows[*model]
+                .as_ref()
+                .expect("models that are on have pieces");
+            let best = |by: f64| pieces.best(price - self.problem.tolls[*model] + by, row_prices, BEND);
+            let offer = best(0.0);
+            if offer.response > 0.0 {
+                return (pieces, offer);
+            }
+            let rise = best(TEMPERATURE).fraction - best(-TEMPERATURE).fraction;
+            let response = rise / (2.0 * TEMPERATURE);
+            (pieces, Offer { response, ..offer })
+        })
+    }
+
+    fn measure(&self, temperature: f64, n_rows: usize) -> Measured {
+        self.measure_at(&self.at, temperature, n_rows)
+    }
+
+    fn measure_at(&self, at: &[f64], temperature: f64, n_sampled: usize) -> Measured {
+        let (n, m) = (at.len(), self.on.len());
+        let mut measured = self.prompts(at, temperature, n_sampled);
+        for (model, (pieces, offer)) in self.offers(at).enumerate() {
+            measured.value += offer.value;
+            measured.gradient[model] += offer.fraction;
+            measured.hessian[model * n + model] += offer.response;
+            for row in 0..self.problem.n_rows {
+                let (flow, slope) = pieces.at(row, offer.piece, offer.fraction);
+                measured.gradient[m + row] -= flow;
+                measured.hessian[model * n + m + row] -= slope * offer.response;
+                measured.hessian[(m + row) * n + model] -= slope * offer.response;
+                for other in 0..self.problem.n_rows {
+                    let (_, other_slope) = pieces.at(other, offer.piece, offer.fraction);
+                    measured.hessian[(m + row) * n + m + other] += slope * other_slope * offer.response;
+                }
+            }
+        }
+        for row in 0..self.problem.n_rows {
+            measured.value += at[m + row];
+            measured.gradient[m + row] += 1.0;
+        }
+        for (ix, value) in at.iter().enumerate() {
+            let most = if ix < m {
+                f64::INFINITY
+            } else {
+                self.problem.row_price_most
+            };
+            let gradient = measured.gradient[ix];
+            measured.free[ix] = !(*value <= 0.0 && gradient > 0.0 || *value >= most && gradient < 0.0);
+        }
+        measured
+    }
+
+    /// `A_ε`, the fractions and their curvature. Most rows have one model within reach, which costs a comparison a model and nothing else.
+    #[expect(clippy::cast_precision_loss, reason = "rows stay far below 2^53")]
+    fn prompts(&self, at: &[f64], temperature: f64, n_sampled: usize) -> Measured {
+        let (n, m) = (at.len(), self.on.len());
+        let refusal = if self.problem.may_refuse {
+            TURNED_AWAY
+        } else {
+            f64::NEG_INFINITY
+        };
+        let mut hessian = vec![0.0; n * n];
+        let mut fractions = vec![0.0; m];
+        let (mut sum, mut refused) = (0.0, 0.0);
+        let mut worth = [0.0f64; 64];
+        let mut near: [(usize, f64); 64] = [(0, 0.0); 64];
+        for row in self.problem.sample.rows().take(n_sampled) {
+            let mut best = refusal;
+            for ((worth, model), price) in worth.iter_mut().zip(&self.on).zip(at) {
+                *worth = f64::from(row[*model]) - price;
+                best = best.max(*worth);
+            }
+            let reach = best - REACH * temperature;
+            let mut n_near = 0;
+            for (model, worth) in worth[..m].iter().enumerate() {
+                if *worth >= reach {
+                    near[n_near] = (model, *worth);
+                    n_near += 1;
+                }
+            }
+            if n_near == 1 && refusal < reach {
+                fractions[near[0].0] += 1.0;
+                sum += best;
+                continue;
+            }
+            let mut total = if refusal >= reach {
+                ((refusal - best) / temperature).exp()
+            } else {
+                0.0
+            };
+            let refusing = total;
+            for (_, worth) in &mut near[..n_near] {
+                *worth = ((*worth - best) / temperature).exp();
+                total += *worth;
+            }
+            sum += best + temperature * total.ln();
+            refused += refusing / total;
+            for at in 0..n_near {
+                let (model, part) = (near[at].0, near[at].1 / total);
+                fractions[model] += part;
+                hessian[model * n + model] += part;
+                for (other, weight) in &near[..n_near] {
+                    hessian[model * n + other] -= part * weight / total;
+                }
+            }
+        }
+        let n_rows = n_sampled.max(1) as f64;
+        fractions.iter_mut().for_each(|part| *part /= n_rows);
+        hessian.iter_mut().for_each(|entry| *entry /= n_rows * temperature);
+        let mut gradient: Vec<f64> = fractions.iter().map(|part| -part).collect();
+        gradient.resize(n, 0.0);
+        Measured {
+            value: sum / n_rows,
+            gradient,
+            hessian,
+            fractions,
+            refused: refused / n_rows,
+            n_models: m,
+            free: vec![true; n],
+        }
+    }
+
+    fn descend(&mut self, temperature: f64, n_sampled: usize, steps_most: usize) {
+        let mut measured = self.measure(temperature, n_sampled);
+        let mut damping = 1e-3;
+        for _ in 0..steps_most {
+            if measured.distance() <= CLOSE {
+                return;
+            }
+            let Some(step) = direction(&measured, damping) else {
+                damping *= 10.0;
+                continue;
+            };
+            self.steps += 1;
+            let at: Vec<f64> = self
+                .at
+                .iter()
+                .zip(&step)
+                .enumerate()
+                .map(|(ix, (at, step))| self.bounded(ix, at + step))
+                .collect();
+            let tried = self.measure_at(&at, temperature, n_sampled);
+            let expected: f64 = measured
+                .gradient
+                .iter()
+                .zip(at.iter().zip(&self.at))
+                .map(|(g, (new, old))| g * (new - old))
+                .sum();
+            if tried.value <= measured.value + 1e-4 * expected.min(0.0) + 1e-12 {
+                self.at = at;
+                measured = tried;
+                damping = (damping * 0.2).max(1e-6);
+            } else {
+                damping *= 8.0;
+                if damping > 1e9 {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn bounded(&self, ix: usize, value: f64) -> f64 {
+        let most = if ix < self.on.len() {
+            f64::INFINITY
+        } else {
+            self.problem.row_price_most
+        };
+        value.clamp(0.0, most)
+    }
+
+    fn finish(mut self) -> Prices {
+        let measured = self.measure(TEMPERATURE, self.problem.sample.len());
+        let n_models = self.problem.flows.len();
+        let mut fractions = vec![0.0; n_models];
+        for (ix, model) in self.on.iter().enumerate() {
+            self.all_prices[*model] = self.at[ix];
+            fractions[*model] = measured.fractions[ix];
+        }
+        let rows = (0..self.problem.n_rows).map(|row| {
+            let flow = |model: &usize| {
+                let pieces = self.problem.flows[*model]
+                    .as_ref()
+                    .expect("models that are on have pieces");
+                pieces.value(row, fractions[*model].min(pieces.cap()))
+            };
+            self.on.iter().map(flow).sum()
+        });
+        Prices {
+            rows: rows.collect(),
+            prices: self.all_prices,
+            row_prices: self.at[self.on.len()..].to_vec(),
+            refused: measured.refused,
+            fractions,
+            steps: self.steps,
+        }
+    }
+}
+
+/// Solves `(Hessian + damping) · step = −gradient` over what is free, by Cholesky; nothing where rounding makes that impossible.
+fn direction(measured: &Measured, damping: f64) -> Option<Vec<f64>> {
+    let n = measured.gradient.len();
+    let free: Vec<usize> = (0..n).filter(|ix| measured.free[*ix]).collect();
+    let m = free.len();
+    let mut factor = vec![0.0; m * m];
+    for (i, row) in free.iter().enumerate() {
+        for (j, column) in free.iter().enumerate().take(i + 1) {
+            let mut entry = measured.hessian[row * n + column];
+            if i == j {
+                entry += damping * (1.0 + entry);
+            }
+            entry -= (0..j).map(|k| factor[i * m + k] * factor[j * m + k]).sum::<f64>();
+            factor[i * m + j] = if i == j {
+                if entry <= 0.0 {
+                    return None;
+                }
+                entry.sqrt()
+            } else {
+                entry / factor[j * m + j]
+            };
+        }
+    }
+    let mut solved: Vec<f64> = free.iter().map(|ix| -measured.gradient[*ix]).collect();
+    for i in 0..m {
+        let known: f64 = (0..i).map(|k| factor[i * m + k] * solved[k]).sum();
+        solved[i] = (solved[i] - known) / factor[i * m + i];
+    }
+    for i in (0..m).rev() {
+        let known: f64 = (i + 1..m).map(|k| factor[k * m + i] * solved[k]).sum();
+        solved[i] = (solved[i] - known) / factor[i * m + i];
+    }
+    let mut step = vec![0.0; n];
+    free.iter().zip(solved).for_each(|(ix, value)| step[*ix] = value);
+    step.iter().all(|value| value.is_finite()).then_some(step)
+}
+
+/// `D` at some prices.
+#[cfg(test)]
+pub(super) fn value(problem: &Problem<'_>, prices: &Prices) -> f64 {
+    State::new(problem, prices)
+        .measure(TEMPERATURE, problem.sample.len())
+        .value
+}
