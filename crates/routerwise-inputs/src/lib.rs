@@ -16,9 +16,11 @@ mod workload;
 
 pub mod catalogue;
 pub mod cluster;
+pub mod endpoints;
 pub mod labels;
 pub mod problem;
 pub mod profiles;
+pub mod questions;
 pub mod report;
 pub mod scenario;
 pub mod schema;

@@ -135,6 +135,24 @@ pub(crate) const TOLERANCE: Unit = Unit {
     most: 1.0,
 };
 
+/// Money for a million tokens, in the user's currency.
+pub(crate) const MONEY: Unit = Unit {
+    expected: "a price for a million tokens of at least 0, such as 0.60",
+    suffixes: &[],
+    plain: true,
+    least: Bound::AtLeast(0.0),
+    most: 1e9,
+};
+
+/// A sampling temperature.
+pub(crate) const TEMPERATURE: Unit = Unit {
+    expected: "a temperature from 0 to 2, such as 0.7",
+    suffixes: &[],
+    plain: true,
+    least: Bound::AtLeast(0.0),
+    most: 2.0,
+};
+
 /// Money per hour, in the user's currency.
 pub(crate) const PRICE: Unit = Unit {
     expected: "a price per hour of at least 0, such as 2.50 or \"2.50 /h\"",

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod comparison;
 pub mod fingerprint;
 pub mod hash;
+pub mod labels;
 pub mod objective;
 pub mod plan;
 pub mod profile;

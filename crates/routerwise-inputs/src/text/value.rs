@@ -168,6 +168,11 @@ impl<'d> Value<'d> {
         }
     }
 
+    /// The value as a program would write it; dates become texts.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        json(&self.value)
+    }
+
     /// The place of the value, for problems that are found after it was read.
     pub(crate) fn place(&self) -> Self {
         Self {
@@ -186,5 +191,25 @@ impl<'d> Value<'d> {
     /// What the value is of, such as "model `llama-8b`".
     pub(crate) fn what(&self) -> &str {
         &self.what
+    }
+}
+
+fn json(value: &DeValue<'_>) -> serde_json::Value {
+    match value {
+        DeValue::String(text) => text.as_ref().into(),
+        DeValue::Integer(number) => {
+            i64::from_str_radix(number.as_str(), number.radix()).map_or(serde_json::Value::Null, Into::into)
+        }
+        DeValue::Float(number) => number
+            .as_str()
+            .parse::<f64>()
+            .map_or(serde_json::Value::Null, Into::into),
+        DeValue::Boolean(value) => (*value).into(),
+        DeValue::Datetime(date) => date.to_string().into(),
+        DeValue::Array(entries) => entries.iter().map(|entry| json(entry.get_ref())).collect(),
+        DeValue::Table(entries) => entries
+            .iter()
+            .map(|(key, value)| (key.get_ref().to_string(), json(value.get_ref())))
+            .collect(),
     }
 }
