@@ -2,6 +2,7 @@
 
 use routerwise_types::answer::difference::Difference;
 use routerwise_types::answer::frontier::Frontier;
+use routerwise_types::answer::labelling::Labelling;
 use routerwise_types::answer::setups::{ExhaustiveSearch, Spread};
 use routerwise_types::answer::{Explanation, NoPlan, Simulation, Verification};
 use routerwise_types::comparison::Comparison;
@@ -38,11 +39,13 @@ pub enum Document {
     Exhaustive,
     /// What `routerwise plan --spread --format json` prints.
     Spread,
+    /// What `routerwise label --format json` prints.
+    Label,
 }
 
 impl Document {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Plan,
         Self::Profile,
         Self::Check,
@@ -55,6 +58,7 @@ impl Document {
         Self::Compare,
         Self::Exhaustive,
         Self::Spread,
+        Self::Label,
     ];
 
     /// Its name on the command line; its schema is `docs/reference/schemas/<name>.json`.
@@ -73,6 +77,7 @@ impl Document {
             Self::Compare => "compare",
             Self::Exhaustive => "exhaustive",
             Self::Spread => "spread",
+            Self::Label => "label",
         }
     }
 
@@ -95,6 +100,7 @@ impl Document {
             Self::Compare => schema_for!(Comparison),
             Self::Exhaustive => schema_for!(ExhaustiveSearch),
             Self::Spread => schema_for!(Spread),
+            Self::Label => schema_for!(Labelling),
         };
         let text = serde_json::to_string_pretty(&schema).expect("a schema holds only what JSON holds");
         format!("{text}\n")

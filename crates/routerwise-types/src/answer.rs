@@ -4,6 +4,7 @@ pub mod bench;
 pub mod difference;
 pub mod explanation;
 pub mod frontier;
+pub mod labelling;
 pub mod setups;
 
 use schemars::JsonSchema;

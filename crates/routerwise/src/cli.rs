@@ -24,6 +24,7 @@ Examples:
   routerwise plan scenarios/demo           plan, print, and write scenarios/demo/plan.json
   routerwise compare scenarios/demo        joint planning beside what people do today
   routerwise check scenarios/demo          validate a scenario and print every value in force
+  routerwise label prompts.jsonl --help    score your models on your own prompts
   routerwise schema plan                   print the JSON Schema of a plan file
 
 A scenario is a folder with cluster.toml, models.toml, workload.toml, scores.parquet (or scores.csv) and profiles/.
@@ -40,6 +41,7 @@ pub(crate) enum Command {
     Simulate(cmd::simulate::Args),
     Compare(cmd::compare::Args),
     Profile(cmd::profile::Args),
+    Label(Box<cmd::label::Args>),
     Check(cmd::check::Args),
     Schema(cmd::schema::Args),
 }
@@ -55,6 +57,7 @@ impl Command {
             Self::Simulate(args) => cmd::simulate::run(args, out),
             Self::Compare(args) => cmd::compare::run(args, out),
             Self::Profile(args) => cmd::profile::run(args, out),
+            Self::Label(args) => cmd::label::run(args, out),
             Self::Check(args) => cmd::check::run(args, out),
             Self::Schema(args) => cmd::schema::run(args, out),
         }

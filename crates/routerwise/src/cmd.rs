@@ -6,6 +6,7 @@ pub(crate) mod demo;
 pub(crate) mod diff;
 pub(crate) mod explain;
 pub(crate) mod frontier;
+pub(crate) mod label;
 pub(crate) mod plan;
 pub(crate) mod profile;
 pub(crate) mod schema;

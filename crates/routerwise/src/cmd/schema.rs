@@ -46,6 +46,8 @@ enum Name {
     Exhaustive,
     /// The report of `routerwise plan --spread --format json`
     Spread,
+    /// The report of `routerwise label --format json`
+    Label,
 }
 
 pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
@@ -62,6 +64,7 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
         Name::Compare => Document::Compare,
         Name::Exhaustive => Document::Exhaustive,
         Name::Spread => Document::Spread,
+        Name::Label => Document::Label,
     };
     write!(out, "{}", document.schema())?;
     Ok(Answer::Yes)
