@@ -8,10 +8,8 @@ mod columns;
 mod defaults;
 mod file;
 mod models;
-mod quantity;
 mod scores;
 mod text;
-mod trace;
 mod workload;
 
 pub mod catalogue;
@@ -20,11 +18,14 @@ pub mod endpoints;
 pub mod labels;
 pub mod problem;
 pub mod profiles;
+pub mod prompts;
+pub mod quantity;
 pub mod questions;
 pub mod report;
 pub mod scenario;
 pub mod schema;
 pub mod tables;
+pub mod trace;
 
 pub use defaults::InForce;
 pub use file::write_atomically;

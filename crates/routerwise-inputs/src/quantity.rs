@@ -1,5 +1,30 @@
 //! Numbers with units, as people write them: `"140 GB"`, `"250 ms"`, `"10 %"`, `"30 /s"`.
 
+use routerwise_types::{RequestsPerSecond, Seconds};
+
+/// A time as it is written on a command line: `250ms`, `30s`, `2min`.
+///
+/// # Errors
+/// What is expected instead.
+pub fn time(text: &str) -> Result<Seconds, String> {
+    let value = of(text, &TIME)?;
+    Seconds::new(value).map_err(|error| error.to_string())
+}
+
+/// A rate as it is written on a command line: `30`, `30/s`, `600/min`.
+///
+/// # Errors
+/// What is expected instead.
+pub fn rate(text: &str) -> Result<RequestsPerSecond, String> {
+    let value = of(text, &RATE)?;
+    RequestsPerSecond::new(value).map_err(|error| error.to_string())
+}
+
+fn of(text: &str, unit: &Unit) -> Result<f64, String> {
+    let value = parse(text, unit).filter(|value| unit.accepts(*value));
+    value.ok_or_else(|| format!("expected is {}", unit.expected()))
+}
+
 /// A kind of quantity: what it may be written in, and which numbers it allows.
 #[derive(Debug)]
 pub(crate) struct Unit {

@@ -98,6 +98,6 @@ fn a_file_whose_ending_says_nothing() {
       ·             ╰── declared here
     4 │
       ╰────
-     help: traces are `.parquet`, `.csv` (ours or Azure's) or `.jsonl` (Mooncake's)
+     help: traces are `.parquet`, `.csv` (ours, Azure's or BurstGPT's) or `.jsonl` (Mooncake's, or records of a bench)
     "#);
 }

@@ -266,7 +266,7 @@ fn a_trace_that_is_missing_empty_or_wrong() {
       ·             ╰── declared here
     3 │ [[slo]]
       ╰────
-     help: expected are the columns `arrival_s,input_tokens,output_tokens`, or Azure's `TIMESTAMP,ContextTokens,GeneratedTokens`
+     help: expected are the columns `arrival_s,input_tokens,output_tokens`, Azure's `TIMESTAMP,ContextTokens,GeneratedTokens`, or BurstGPT's `Timestamp`, `Request tokens` and `Response tokens`
     "#);
     insta::assert_snapshot!(with(Some("arrival_s,input_tokens,output_tokens\n0,-5,1\n")), @r#"
      × `trace.csv` has in request 1 the arrival 0, -5 prompt tokens and 1 answer tokens
