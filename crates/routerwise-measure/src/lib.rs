@@ -3,6 +3,7 @@
 //!
 //! - [`target`]: whom to ask
 //! - [`prompts`]: what is asked
+//! - [`lengths`]: how long questions and answers are
 //! - [`schedule`]: what is sent when
 //! - [`probe`]: whether the endpoint answers at all, before a run starts
 //! - [`play`]: plays a load
@@ -14,6 +15,7 @@ mod client;
 mod exchange;
 mod pacer;
 
+pub mod lengths;
 pub mod play;
 pub mod probe;
 pub mod prompts;

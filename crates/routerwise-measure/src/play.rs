@@ -59,7 +59,9 @@ pub enum Window {
 }
 
 impl Window {
-    pub(crate) fn holds(&self, ix: usize, intended: Timestamp) -> bool {
+    /// Whether a request counts.
+    #[must_use]
+    pub fn holds(&self, ix: usize, intended: Timestamp) -> bool {
         match self {
             Self::Requests(numbers) => numbers.contains(&ix),
             Self::Time(times) => times.contains(&intended),
@@ -110,8 +112,9 @@ pub trait Watch {
     /// Called some times a second. [`ControlFlow::Break`] ends the run; what was measured is kept.
     fn progress(&mut self, progress: &Progress) -> ControlFlow<()>;
 
-    /// Called soon after a request is over, with the gaps between the pieces of its answer if they are asked for.
-    fn finished(&mut self, _ix: usize, _record: &Record, _gaps: &[f32]) -> ControlFlow<()> {
+    /// Called soon after a request is over, with the gaps between the pieces of its answer if they are asked for, and those who
+    /// have answered so far.
+    fn finished(&mut self, _ix: usize, _record: &Record, _gaps: &[f32], _answerers: &[Answerer]) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 }
@@ -430,7 +433,7 @@ impl Run {
     fn tell(&self, watch: &mut dyn Watch) -> ControlFlow<()> {
         let over = std::mem::take(&mut *self.over.borrow_mut());
         for (ix, gaps) in over {
-            watch.finished(ix, &self.records.borrow()[ix], &gaps)?;
+            watch.finished(ix, &self.records.borrow()[ix], &gaps, &self.answerers.borrow())?;
         }
         let (n_requests, end) = match &self.settings.load {
             Load::Open(schedule) => (

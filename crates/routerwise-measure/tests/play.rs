@@ -5,10 +5,11 @@
 mod server;
 
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use routerwise_measure::play::{Load, Played, Progress, Settings, Unwatched, Users, Watch, Window, play};
+use routerwise_measure::play::{Answerer, Load, Played, Progress, Settings, Unwatched, Users, Watch, Window, play};
 use routerwise_measure::probe::probe;
 use routerwise_measure::prompts::Prompts;
 use routerwise_measure::record::Record;
@@ -225,7 +226,7 @@ impl Watch for StopAfter {
         }
     }
 
-    fn finished(&mut self, _: usize, record: &Record, gaps: &[f32]) -> ControlFlow<()> {
+    fn finished(&mut self, _: usize, record: &Record, gaps: &[f32], _: &[Answerer]) -> ControlFlow<()> {
         assert!(record.request().is_some() && gaps.len() == 5);
         self.seen += 1;
         ControlFlow::Continue(())
@@ -285,4 +286,20 @@ fn what_would_fail_every_request_is_found_before_the_run() {
     let probed = probe(&right, &Prompts::filler(1), LENGTHS, timeout).unwrap();
     assert_eq!((probed.usage.unwrap().prompt_tokens, probed.models.len()), (11, 2));
     assert_eq!(server.n_requests.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn https_is_spoken_to_whom_the_given_certificate_vouches_for_and_to_nobody_else() {
+    let tls = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/server/tls");
+    let server = Server::start_with(Manner::default(), Some(server::tls(&tls)));
+    let url = format!("https://localhost:{}", server.address.port());
+    let target = Target::new(&url, Api::Chat, "m").unwrap();
+    let timeout = Duration::from_secs(5);
+    let refused = probe(&target, &Prompts::filler(1), LENGTHS, timeout)
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("certificate"), "{refused}");
+    let trusting = target.with_certificates(&tls.join("cert.pem")).unwrap();
+    let played = play(&trusting, &settings(Load::Open(steady(100.0, 0.2))), &mut Unwatched).unwrap();
+    assert_eq!(summarise(&played, &[]).n_answered, 20);
 }
