@@ -1,5 +1,6 @@
 //! JSON Schemas of the files that programs write.
 
+use routerwise_types::answer::bench::{BenchRecord, BenchReport};
 use routerwise_types::answer::difference::Difference;
 use routerwise_types::answer::frontier::Frontier;
 use routerwise_types::answer::labelling::Labelling;
@@ -39,13 +40,17 @@ pub enum Document {
     Exhaustive,
     /// What `routerwise plan --spread --format json` prints.
     Spread,
+    /// What `routerwise bench --format json` prints.
+    Bench,
+    /// A line of what `routerwise bench --records` writes.
+    BenchRecord,
     /// What `routerwise label --format json` prints.
     Label,
 }
 
 impl Document {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Plan,
         Self::Profile,
         Self::Check,
@@ -58,6 +63,8 @@ impl Document {
         Self::Compare,
         Self::Exhaustive,
         Self::Spread,
+        Self::Bench,
+        Self::BenchRecord,
         Self::Label,
     ];
 
@@ -77,6 +84,8 @@ impl Document {
             Self::Compare => "compare",
             Self::Exhaustive => "exhaustive",
             Self::Spread => "spread",
+            Self::Bench => "bench",
+            Self::BenchRecord => "bench-record",
             Self::Label => "label",
         }
     }
@@ -100,6 +109,8 @@ impl Document {
             Self::Compare => schema_for!(Comparison),
             Self::Exhaustive => schema_for!(ExhaustiveSearch),
             Self::Spread => schema_for!(Spread),
+            Self::Bench => schema_for!(BenchReport),
+            Self::BenchRecord => schema_for!(BenchRecord),
             Self::Label => schema_for!(Labelling),
         };
         let text = serde_json::to_string_pretty(&schema).expect("a schema holds only what JSON holds");

@@ -42,6 +42,7 @@ pub(crate) enum Command {
     Compare(cmd::compare::Args),
     Profile(cmd::profile::Args),
     Label(Box<cmd::label::Args>),
+    Bench(Box<cmd::bench::Args>),
     Check(cmd::check::Args),
     Schema(cmd::schema::Args),
 }
@@ -58,6 +59,7 @@ impl Command {
             Self::Compare(args) => cmd::compare::run(args, out),
             Self::Profile(args) => cmd::profile::run(args, out),
             Self::Label(args) => cmd::label::run(args, out),
+            Self::Bench(args) => cmd::bench::run(args, out),
             Self::Check(args) => cmd::check::run(args, out),
             Self::Schema(args) => cmd::schema::run(args, out),
         }

@@ -1,5 +1,6 @@
 //! One command per file: `Args` (clap) and `run(&Args, &mut dyn Write) -> Result<Answer, Failure>`.
 
+pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod compare;
 pub(crate) mod demo;

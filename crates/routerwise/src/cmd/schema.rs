@@ -46,6 +46,10 @@ enum Name {
     Exhaustive,
     /// The report of `routerwise plan --spread --format json`
     Spread,
+    /// The report of `routerwise bench --format json`
+    Bench,
+    /// A line of the file that `routerwise bench --records` writes
+    BenchRecord,
     /// The report of `routerwise label --format json`
     Label,
 }
@@ -64,6 +68,8 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
         Name::Compare => Document::Compare,
         Name::Exhaustive => Document::Exhaustive,
         Name::Spread => Document::Spread,
+        Name::Bench => Document::Bench,
+        Name::BenchRecord => Document::BenchRecord,
         Name::Label => Document::Label,
     };
     write!(out, "{}", document.schema())?;
