@@ -134,7 +134,7 @@ fn note(played: &mut [Played], event: &Event) {
     match event.kind {
         EventKind::FirstToken => request.first = event.at.as_seconds(),
         EventKind::Finished => request.last = event.at.as_seconds(),
-        EventKind::Token | EventKind::Preempted => {}
+        EventKind::Started | EventKind::Token | EventKind::Preempted => {}
     }
 }
 

@@ -4,11 +4,12 @@
 //! the token budget on prompts, the last of them cut to fit. KV cache is given out in blocks when a token needs one; when none is left
 //! the youngest sequence loses all of its own, goes back to the head of the queue and later computes its tokens again.
 //!
-//! [`Engine::submit`] and [`Engine::advance`] are all there is: simulator and emulator drive the same machine, one with a virtual clock,
+//! [`Engine::submit`], [`Engine::cancel`] and [`Engine::advance`] are all there is: simulator and emulator drive the same machine, one with a virtual clock,
 //! one with the real one. Between two arrivals or completions a decoding batch only grows, so with [`Detail::Requests`] such a
 //! stretch is taken in one step, to the same picosecond.
 
 mod batch;
+mod cancel;
 mod limits;
 mod pace;
 mod sequence;
@@ -34,7 +35,7 @@ use sequence::{Phase, Sequence, Slot};
 pub enum Detail {
     /// First tokens, preemptions and completions.
     Requests,
-    /// Every token besides: as slow as there are tokens.
+    /// Every token besides, and when a request came into the batch: as slow as there are tokens.
     Tokens,
 }
 
@@ -52,6 +53,8 @@ pub struct Event {
 /// What happened to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventKind {
+    /// It came into the batch for the first time (with [`Detail::Tokens`]).
+    Started,
     /// Its first token was made.
     FirstToken,
     /// A further token was made (with [`Detail::Tokens`]).
@@ -82,6 +85,8 @@ pub struct Counts {
     pub preemptions: u64,
     /// Requests finished.
     pub finished: u64,
+    /// Requests cancelled before they were finished.
+    pub cancelled: u64,
 }
 
 /// One engine, that is one replica of a model.
@@ -96,6 +101,8 @@ pub struct Engine {
     front_end: VecDeque<Slot>,
     waiting: VecDeque<Slot>,
     batch: Batch,
+    /// Cancelled in the iteration under way, at whose end they leave the batch.
+    leaving: Vec<Slot>,
     /// End of the last finished iteration, or the arrival that ended the last idle time.
     clock: Picos,
     /// End of the iteration under way.
@@ -116,6 +123,7 @@ impl Engine {
             n_submitted: 0,
             front_end: VecDeque::new(),
             waiting: VecDeque::new(),
+            leaving: Vec::new(),
             clock: 0,
             ends: None,
             counts: Counts::default(),
@@ -186,10 +194,11 @@ impl Engine {
     #[must_use]
     pub fn progress(&self, ticket: Ticket) -> Option<Progress> {
         let sequence = self.sequences.get(ticket.slot as usize)?;
-        (sequence.serial == ticket.serial).then(|| sequence.progress(self.batch.tick()))?
+        let still_there = sequence.serial == ticket.serial && !sequence.cancelled;
+        still_there.then(|| sequence.progress(self.batch.tick()))?
     }
 
-    /// Requests submitted and not finished.
+    /// Requests submitted and not finished, nor gone after they were cancelled.
     #[must_use]
     pub fn outstanding(&self) -> usize {
         self.sequences.len() - self.free_slots.len()
@@ -277,6 +286,7 @@ impl Engine {
             full = !self.batch.admit(head, &mut self.sequences, &mut budget, &mut work);
             if !full {
                 self.waiting.pop_front();
+                self.report_start(head, events);
             }
         }
         let n_decoding = self.batch.n_decoding();
@@ -323,13 +333,15 @@ impl Engine {
         self.ends = None;
         if self.detail == Detail::Tokens {
             for &slot in self.batch.running() {
-                if self.sequences[slot as usize].phase == Phase::Decoding {
+                let sequence = &self.sequences[slot as usize];
+                if sequence.phase == Phase::Decoding && !sequence.cancelled {
                     self.report(slot, end, EventKind::Token, events);
                 }
             }
         }
         self.counts.made_tokens += self.batch.n_decoding() as u64;
         self.batch.decode_once();
+        self.let_decoding_leave();
         while let Some(slot) = self.batch.pop_finished(&self.sequences) {
             self.finish(slot, end, events);
         }
@@ -337,7 +349,7 @@ impl Engine {
             self.counts.prefilled_tokens += u64::from(tokens);
             let sequence = &mut self.sequences[slot as usize];
             sequence.computed += tokens;
-            if sequence.tokens_to_compute() > 0 {
+            if sequence.cancelled || sequence.tokens_to_compute() > 0 {
                 continue;
             }
             self.counts.made_tokens += 1;
@@ -356,14 +368,26 @@ impl Engine {
                 self.finish(slot, end, events);
             }
         }
+        self.let_prefilling_leave();
     }
 
     fn finish(&mut self, slot: Slot, at: Picos, events: &mut Vec<Event>) {
         self.batch.remove(slot, &self.sequences);
         self.report(slot, at, EventKind::Finished, events);
+        self.forget(slot);
+        self.counts.finished += 1;
+    }
+
+    fn forget(&mut self, slot: Slot) {
         self.sequences[slot as usize].phase = Phase::Gone;
         self.free_slots.push(slot);
-        self.counts.finished += 1;
+    }
+
+    fn report_start(&mut self, slot: Slot, events: &mut Vec<Event>) {
+        let started = std::mem::replace(&mut self.sequences[slot as usize].started, true);
+        if !started && self.detail == Detail::Tokens {
+            self.report(slot, self.clock, EventKind::Started, events);
+        }
     }
 
     fn report(&self, slot: Slot, at: Picos, kind: EventKind, events: &mut Vec<Event>) {

@@ -129,7 +129,7 @@ impl Running {
                     self.finished.push(event.at);
                     self.n_open -= usize::from(self.window.contains(&ix));
                 }
-                EventKind::Token | EventKind::Preempted => {}
+                EventKind::Started | EventKind::Token | EventKind::Preempted => {}
             }
         }
     }

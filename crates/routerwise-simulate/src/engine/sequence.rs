@@ -56,6 +56,10 @@ pub(super) struct Sequence {
     /// When the scheduler may see it.
     pub(super) visible: Picos,
     pub(super) phase: Phase,
+    /// Whether it has ever been in the batch.
+    pub(super) started: bool,
+    /// Whether it leaves the batch at the end of the iteration under way.
+    pub(super) cancelled: bool,
     /// Rises with every entry into the batch.
     pub(super) admission: u64,
     /// Tokens made, at `since` when decoding.
@@ -75,6 +79,8 @@ impl Sequence {
             output: lengths.output,
             visible,
             phase: Phase::Waiting,
+            started: false,
+            cancelled: false,
             admission: 0,
             made: 0,
             computed: 0,

@@ -1,3 +1,5 @@
+mod cancel;
+
 use proptest::prelude::*;
 use routerwise_types::catalogue::{Architecture, Engine as EngineFlags, Model};
 use routerwise_types::cluster::Interconnect;
@@ -95,6 +97,7 @@ fn one_request_takes_its_prefill_and_an_iteration_for_every_further_token() {
     assert_eq!(
         kinds,
         [
+            EventKind::Started,
             EventKind::FirstToken,
             EventKind::Token,
             EventKind::Token,
@@ -115,7 +118,7 @@ fn one_request_takes_its_prefill_and_an_iteration_for_every_further_token() {
         })
     };
     let wanted = [0.003 + prefill, 0.003 + prefill + decode(100.0) + decode(101.0)];
-    let found = [events[0].at.as_seconds(), events[3].at.as_seconds()];
+    let found = [events[1].at.as_seconds(), events[4].at.as_seconds()];
     assert!(
         wanted
             .iter()
@@ -237,7 +240,7 @@ proptest! {
         let mut stepping = engine(limits, front_end, Detail::Tokens);
         let mut leaping = engine(limits, front_end, Detail::Requests);
         let mut slow = play(&mut stepping, &requests, |_| ());
-        slow.retain(|event| event.kind != EventKind::Token);
+        slow.retain(|event| !matches!(event.kind, EventKind::Token | EventKind::Started));
         let fast = play(&mut leaping, &requests, |_| ());
         prop_assert_eq!(&slow, &fast);
         prop_assert_eq!(stepping.counts(), leaping.counts());
@@ -260,7 +263,7 @@ proptest! {
         for (request, (at, lengths)) in (0u64..).zip(&requests) {
             let mine: Vec<&Event> = events.iter().filter(|event| event.request == request).collect();
             let count = |kind| mine.iter().filter(|event| event.kind == kind).count();
-            prop_assert_eq!(count(EventKind::FirstToken), 1);
+            prop_assert_eq!((count(EventKind::Started), count(EventKind::FirstToken)), (1, 1));
             prop_assert_eq!(count(EventKind::Token) + 1, lengths.output as usize);
             prop_assert_eq!(count(EventKind::Finished), 1);
             prop_assert!(mine[0].at > Timestamp(*at) && mine.last().unwrap().kind == EventKind::Finished);

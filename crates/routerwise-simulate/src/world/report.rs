@@ -104,7 +104,7 @@ impl Journal {
         match event.kind {
             EventKind::FirstToken => answered.record.first_token = event.at,
             EventKind::Finished => answered.record.finished = event.at,
-            EventKind::Token | EventKind::Preempted => {}
+            EventKind::Started | EventKind::Token | EventKind::Preempted => {}
         }
     }
 
