@@ -106,7 +106,22 @@ pub struct Replica {
     pub engine: EngineConstants,
 }
 
-impl Job<'_> {
+/// One replica, without what is asked of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Hosting<'a> {
+    /// The model.
+    pub model: &'a Model,
+    /// The GPUs.
+    pub gpu: &'a GpuType,
+    /// The links between them.
+    pub interconnect: Interconnect,
+    /// Shards.
+    pub tensor_parallel: u32,
+    /// Share of each GPU.
+    pub share: GpuShare,
+}
+
+impl Hosting<'_> {
     /// The engine with this KV cache over its shards, its memory slowed by `memory_slowdown` (1: not at all).
     ///
     /// # Errors
@@ -146,6 +161,28 @@ impl Job<'_> {
             gpu,
             engine,
         })
+    }
+}
+
+impl Job<'_> {
+    /// The engine with this KV cache over its shards, its memory slowed by `memory_slowdown` (1: not at all).
+    ///
+    /// # Errors
+    /// [`CannotSimulate`] when constants or cache are missing.
+    pub fn replica(
+        &self,
+        constants: &Constants,
+        kv_cache: Bytes,
+        memory_slowdown: f64,
+    ) -> Result<Replica, CannotSimulate> {
+        let hosting = Hosting {
+            model: self.model,
+            gpu: self.gpu,
+            interconnect: self.interconnect,
+            tensor_parallel: self.tensor_parallel,
+            share: self.share,
+        };
+        hosting.replica(constants, kv_cache, memory_slowdown)
     }
 
     fn key(&self) -> ProfileKey {

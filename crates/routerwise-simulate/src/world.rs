@@ -5,6 +5,8 @@
 
 mod report;
 
+use std::sync::Arc;
+
 use rand::RngExt;
 use routerwise_route::balance::less_loaded_of_two;
 use routerwise_route::policy::{Policy, prompt_hash};
@@ -15,7 +17,7 @@ use routerwise_types::{RequestsPerSecond, Scenario, Timestamp};
 
 use crate::arrivals::{Arrival, UnitSchedule, stream};
 use crate::constants::Constants;
-use crate::engine::{Detail, Engine, Event, EventKind};
+use crate::engine::{Detail, Engine, EngineSpec, Event, EventKind};
 use crate::sweep::{CannotSimulate, Job};
 use report::Journal;
 
@@ -218,10 +220,39 @@ fn replicas(
     deployment: &Deployment<'_>,
     interference: Interference,
 ) -> Result<Vec<Vec<Replica>>, CannotSimulate> {
+    let slowdown = |model_ix, gpus: &[usize]| 1.0 + interference.0 * neighbours(deployment, model_ix, gpus);
+    let of_model = |specs: Vec<Arc<EngineSpec>>| {
+        let replicas = specs.into_iter().map(|spec| Replica {
+            engine: Engine::new(spec, Detail::Requests),
+            events: Vec::new(),
+        });
+        replicas.collect()
+    };
+    let specs = specs(scenario, deployment.models, slowdown)?;
+    Ok(specs.into_iter().map(of_model).collect())
+}
+
+/// The engines of a plan's replicas, by model of the scenario, each as fast as it is alone.
+///
+/// # Errors
+/// [`CannotSimulate`] when the engine model lacks something that the plan uses.
+///
+/// # Panics
+/// When the plan is not of the scenario.
+pub fn engine_specs(scenario: &Scenario, models: &[PlannedModel]) -> Result<Vec<Vec<Arc<EngineSpec>>>, CannotSimulate> {
+    specs(scenario, models, |_, _| 1.0)
+}
+
+/// `memory_slowdown` says by model and GPUs how much slower a replica's memory is.
+fn specs(
+    scenario: &Scenario,
+    models: &[PlannedModel],
+    memory_slowdown: impl Fn(usize, &[usize]) -> f64,
+) -> Result<Vec<Vec<Arc<EngineSpec>>>, CannotSimulate> {
     let constants = Constants::shipped();
-    let mut all = Vec::with_capacity(deployment.models.len());
-    for (model_ix, (planned, model)) in deployment.models.iter().zip(&scenario.models).enumerate() {
-        let mut engines = Vec::new();
+    let mut all = Vec::with_capacity(models.len());
+    for (model_ix, (planned, model)) in models.iter().zip(&scenario.models).enumerate() {
+        let mut specs = Vec::new();
         if let Some(configuration) = planned.configuration {
             let interconnect = scenario.cluster.interconnect_of(configuration.gpu_type_ix);
             let job = Job {
@@ -233,14 +264,11 @@ fn replicas(
                 workload: &scenario.workload,
             };
             for (kv_cache, gpus) in planned.kv_cache.iter().zip(&planned.replicas) {
-                let slowdown = 1.0 + interference.0 * neighbours(deployment, model_ix, gpus);
-                engines.push(Replica {
-                    engine: Engine::new(job.replica(&constants, *kv_cache, slowdown)?.spec, Detail::Requests),
-                    events: Vec::new(),
-                });
+                let slowdown = memory_slowdown(model_ix, gpus);
+                specs.push(job.replica(&constants, *kv_cache, slowdown)?.spec);
             }
         }
-        all.push(engines);
+        all.push(specs);
     }
     Ok(all)
 }
