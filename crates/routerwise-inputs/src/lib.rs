@@ -9,6 +9,7 @@ mod defaults;
 mod file;
 mod models;
 mod scores;
+mod single;
 mod text;
 mod workload;
 
@@ -31,3 +32,4 @@ pub use defaults::InForce;
 pub use file::write_atomically;
 pub use problem::{Problem, Problems};
 pub use scenario::{Loaded, Paths, load};
+pub use single::{Choice, Single, choose};
