@@ -2,6 +2,7 @@
 
 use routerwise_types::answer::bench::{BenchRecord, BenchReport};
 use routerwise_types::answer::difference::Difference;
+use routerwise_types::answer::engines::Engines;
 use routerwise_types::answer::frontier::Frontier;
 use routerwise_types::answer::labelling::Labelling;
 use routerwise_types::answer::setups::{ExhaustiveSearch, Spread};
@@ -46,11 +47,13 @@ pub enum Document {
     BenchRecord,
     /// What `routerwise label --format json` prints.
     Label,
+    /// What `routerwise emulate --format json` prints.
+    Emulate,
 }
 
 impl Document {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Plan,
         Self::Profile,
         Self::Check,
@@ -66,6 +69,7 @@ impl Document {
         Self::Bench,
         Self::BenchRecord,
         Self::Label,
+        Self::Emulate,
     ];
 
     /// Its name on the command line; its schema is `docs/reference/schemas/<name>.json`.
@@ -87,6 +91,7 @@ impl Document {
             Self::Bench => "bench",
             Self::BenchRecord => "bench-record",
             Self::Label => "label",
+            Self::Emulate => "emulate",
         }
     }
 
@@ -112,6 +117,7 @@ impl Document {
             Self::Bench => schema_for!(BenchReport),
             Self::BenchRecord => schema_for!(BenchRecord),
             Self::Label => schema_for!(Labelling),
+            Self::Emulate => schema_for!(Engines),
         };
         let text = serde_json::to_string_pretty(&schema).expect("a schema holds only what JSON holds");
         format!("{text}\n")

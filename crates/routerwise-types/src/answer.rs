@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod difference;
+pub mod engines;
 pub mod explanation;
 pub mod frontier;
 pub mod labelling;

@@ -43,6 +43,7 @@ pub(crate) enum Command {
     Profile(cmd::profile::Args),
     Label(Box<cmd::label::Args>),
     Bench(Box<cmd::bench::Args>),
+    Emulate(Box<cmd::emulate::Args>),
     Check(cmd::check::Args),
     Schema(cmd::schema::Args),
 }
@@ -60,6 +61,7 @@ impl Command {
             Self::Profile(args) => cmd::profile::run(args, out),
             Self::Label(args) => cmd::label::run(args, out),
             Self::Bench(args) => cmd::bench::run(args, out),
+            Self::Emulate(args) => cmd::emulate::run(args, out),
             Self::Check(args) => cmd::check::run(args, out),
             Self::Schema(args) => cmd::schema::run(args, out),
         }

@@ -5,6 +5,7 @@ pub(crate) mod check;
 pub(crate) mod compare;
 pub(crate) mod demo;
 pub(crate) mod diff;
+pub(crate) mod emulate;
 pub(crate) mod explain;
 pub(crate) mod frontier;
 pub(crate) mod label;

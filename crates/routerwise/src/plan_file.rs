@@ -24,16 +24,21 @@ pub(crate) struct PlanArgs {
 impl PlanArgs {
     /// Reads both. The scenario takes the plan's rate, objectives and settings, which `routerwise plan` may have overridden.
     pub(crate) fn load(&self) -> Result<(Scenario, Plan), Failure> {
-        let plan = read(&self.file)?;
-        let folder = match (&self.scenario, self.file.parent()) {
-            (Some(folder), _) => folder.clone(),
-            (None, Some(folder)) if !folder.as_os_str().is_empty() => folder.to_owned(),
-            (None, _) => PathBuf::from("."),
-        };
-        let mut scenario = load(&Paths::in_folder(&folder))?.scenario;
-        take_over(&mut scenario, &plan, &folder)?;
-        Ok((scenario, plan))
+        load_with(&self.file, self.scenario.as_deref())
     }
+}
+
+/// Reads a plan and the scenario that it was made from, which lies beside it where no folder is given.
+pub(crate) fn load_with(file: &Path, scenario: Option<&Path>) -> Result<(Scenario, Plan), Failure> {
+    let plan = read(file)?;
+    let folder = match (scenario, file.parent()) {
+        (Some(folder), _) => folder.to_owned(),
+        (None, Some(folder)) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        (None, _) => PathBuf::from("."),
+    };
+    let mut scenario = load(&Paths::in_folder(&folder))?.scenario;
+    take_over(&mut scenario, &plan, &folder)?;
+    Ok((scenario, plan))
 }
 
 /// Gives a scenario the plan's rate, objectives and settings; refuses when the plan was made from anything else that differs.

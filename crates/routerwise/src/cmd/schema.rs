@@ -52,6 +52,8 @@ enum Name {
     BenchRecord,
     /// The report of `routerwise label --format json`
     Label,
+    /// What `routerwise emulate --format json` prints
+    Emulate,
 }
 
 pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
@@ -71,6 +73,7 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
         Name::Bench => Document::Bench,
         Name::BenchRecord => Document::BenchRecord,
         Name::Label => Document::Label,
+        Name::Emulate => Document::Emulate,
     };
     write!(out, "{}", document.schema())?;
     Ok(Answer::Yes)
