@@ -16,6 +16,8 @@ use crate::text::{nearest, quoted};
 /// Prompts with the measured score of each model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Labels {
+    /// Row of each prompt in the file, counted from 0.
+    pub rows: Vec<usize>,
     /// Name of each prompt; its row, counted from 1, where the file has no `prompt_id`.
     pub ids: Vec<String>,
     /// Text of each prompt; empty where the file has none.
@@ -45,6 +47,7 @@ impl Labels {
         let numbers = |all: &Vec<f32>| rows.iter().map(|row| all[*row]).collect();
         let table = |columns: &Vec<Vec<f32>>| columns.iter().map(numbers).collect();
         Self {
+            rows: rows.iter().map(|row| self.rows[*row]).collect(),
             ids: texts(&self.ids),
             texts: texts(&self.texts),
             sources: texts(&self.sources),
@@ -118,6 +121,7 @@ pub fn read(path: &Path, only: &[String]) -> Result<Labels, Problems> {
             .collect(),
         models,
         n_dropped: columns.n_rows - kept.len(),
+        rows: kept,
         fingerprint: Fingerprint::of_bytes(&bytes),
     })
 }

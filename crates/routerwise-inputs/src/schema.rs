@@ -5,6 +5,7 @@ use routerwise_types::answer::difference::Difference;
 use routerwise_types::answer::engines::Engines;
 use routerwise_types::answer::frontier::Frontier;
 use routerwise_types::answer::labelling::Labelling;
+use routerwise_types::answer::predictors::{Evaluation, PromptScores};
 use routerwise_types::answer::setups::{ExhaustiveSearch, Spread};
 use routerwise_types::answer::{Explanation, NoPlan, Simulation, Verification};
 use routerwise_types::comparison::Comparison;
@@ -49,11 +50,15 @@ pub enum Document {
     Label,
     /// What `routerwise emulate --format json` prints.
     Emulate,
+    /// What `routerwise evaluate --format json` and `routerwise train --format json` print.
+    Evaluate,
+    /// What `routerwise score --format json` prints.
+    Score,
 }
 
 impl Document {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Plan,
         Self::Profile,
         Self::Check,
@@ -70,6 +75,8 @@ impl Document {
         Self::BenchRecord,
         Self::Label,
         Self::Emulate,
+        Self::Evaluate,
+        Self::Score,
     ];
 
     /// Its name on the command line; its schema is `docs/reference/schemas/<name>.json`.
@@ -92,6 +99,8 @@ impl Document {
             Self::BenchRecord => "bench-record",
             Self::Label => "label",
             Self::Emulate => "emulate",
+            Self::Evaluate => "evaluate",
+            Self::Score => "score",
         }
     }
 
@@ -118,6 +127,8 @@ impl Document {
             Self::BenchRecord => schema_for!(BenchRecord),
             Self::Label => schema_for!(Labelling),
             Self::Emulate => schema_for!(Engines),
+            Self::Evaluate => schema_for!(Evaluation),
+            Self::Score => schema_for!(PromptScores),
         };
         let text = serde_json::to_string_pretty(&schema).expect("a schema holds only what JSON holds");
         format!("{text}\n")

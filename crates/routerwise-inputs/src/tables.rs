@@ -75,6 +75,25 @@ impl Table {
         })
     }
 
+    /// The rows with these numbers, in that order.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    #[must_use]
+    pub fn rows(&self, rows: &[usize]) -> Self {
+        let kept = |values: &Values| match values {
+            Values::Numbers(values) => Values::Numbers(rows.iter().map(|row| values[*row]).collect()),
+            Values::Texts(values) => Values::Texts(rows.iter().map(|row| values[*row].clone()).collect()),
+        };
+        Self {
+            columns: self
+                .columns
+                .iter()
+                .map(|(name, values)| (name.clone(), kept(values)))
+                .collect(),
+        }
+    }
+
     /// Puts a column in the place of one of the same name, or at the end.
     pub fn put(&mut self, name: &str, values: Values) {
         match self.columns.iter_mut().find(|(known, _)| known == name) {

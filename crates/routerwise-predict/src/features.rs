@@ -28,12 +28,31 @@ impl Seen {
     }
 }
 
+/// Which features are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Words, pairs and pieces.
+    All,
+    /// Words by themselves, and characters of scripts without spaces.
+    Words,
+}
+
+/// What a feature is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    Word,
+    Pair,
+    Piece,
+    Inside,
+}
+
 /// Calls `found` once for each bucket that the texts set, and returns their surface.
-pub(crate) fn extract(texts: &[&str], mut found: impl FnMut(usize)) -> Surface {
+pub(crate) fn extract(texts: &[&str], wanted: Wanted, mut found: impl FnMut(usize)) -> Surface {
     let mut seen = Seen([0; N_BUCKETS / 64]);
-    let mut words = Words::new(|hash| {
+    let mut words = Words::new(|sort, hash| {
         let bucket = bucket(hash);
-        if seen.first(bucket) {
+        let is_wanted = wanted == Wanted::All || matches!(sort, Sort::Word | Sort::Inside);
+        if is_wanted && seen.first(bucket) {
             found(bucket);
         }
     });
@@ -78,7 +97,7 @@ struct Words<F> {
     before: u64,
 }
 
-impl<F: FnMut(u64)> Words<F> {
+impl<F: FnMut(Sort, u64)> Words<F> {
     fn new(emit: F) -> Self {
         Self {
             emit,
@@ -117,9 +136,9 @@ impl<F: FnMut(u64)> Words<F> {
         self.last = [self.last[1], self.last[2], c];
         if self.length > 1 && (!c.is_ascii() || self.length > LONG_WORD) {
             let pair = step(step(INSIDE, self.last[1]), c);
-            (self.emit)(pair);
+            (self.emit)(Sort::Inside, pair);
             if self.length > 2 {
-                (self.emit)(step(pair, self.last[0]));
+                (self.emit)(Sort::Inside, step(pair, self.last[0]));
             }
         }
     }
@@ -127,10 +146,10 @@ impl<F: FnMut(u64)> Words<F> {
     fn between(&mut self, c: char) {
         if self.length > 0 {
             if self.n_digits == self.length {
-                (self.emit)(NUMBER ^ self.length as u64);
+                (self.emit)(Sort::Piece, NUMBER ^ self.length as u64);
             } else if self.length > 4 {
-                (self.emit)(self.start);
-                (self.emit)(self.last.iter().fold(END, |hash, c| step(hash, *c)));
+                (self.emit)(Sort::Piece, self.start);
+                (self.emit)(Sort::Piece, self.last.iter().fold(END, |hash, c| step(hash, *c)));
             }
             self.word(self.hash);
             (self.hash, self.length, self.n_digits, self.start) = (WORD, 0, 0, START);
@@ -141,8 +160,8 @@ impl<F: FnMut(u64)> Words<F> {
     }
 
     fn word(&mut self, hash: u64) {
-        (self.emit)(hash);
-        (self.emit)(mix(self.before ^ PAIR) ^ hash);
+        (self.emit)(Sort::Word, hash);
+        (self.emit)(Sort::Pair, mix(self.before ^ PAIR) ^ hash);
         self.before = hash;
     }
 }
@@ -313,7 +332,7 @@ mod tests {
 
     fn buckets(text: &str) -> BTreeSet<usize> {
         let mut found = BTreeSet::new();
-        extract(&[text], |bucket| assert!(found.insert(bucket), "twice"));
+        extract(&[text], Wanted::All, |bucket| assert!(found.insert(bucket), "twice"));
         found
     }
 
@@ -332,7 +351,7 @@ mod tests {
 
     #[test]
     fn the_surface_tells_questions_options_code_and_formulas() {
-        let of = |text: &str| extract(&[text], |_| ());
+        let of = |text: &str| extract(&[text], Wanted::All, |_| ());
         let question = of("Which planet is largest?\nA. Mars\n(B) Jupiter\n10: Venus");
         assert!((question[12] - 1.0).abs() < 1e-6 && (question[10] - 4.0_f32.ln()).abs() < 1e-6);
         let code = of("def f(x):\n    return x;\n    pass");

@@ -8,14 +8,16 @@
 //! is used; what is read is checked against the header, so that no file makes a predictor panic.
 
 pub(crate) mod bytes;
+mod heads;
 pub(crate) mod linear;
 
 use routerwise_types::Fingerprint;
+use routerwise_types::answer::predictors::PredictorTest;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use crate::linear::Linear;
+use crate::learned::{Kind, Learned};
 use crate::predictor::{NotScored, Predictor};
 use crate::prompt::PromptFacts;
 use bytes::{Reader, Writer};
@@ -53,21 +55,8 @@ pub struct About {
     pub seed: u64,
     /// How strongly each component is held back; nothing where nothing could be told about it.
     pub strengths: Vec<Option<f64>>,
-}
-
-/// Kinds of predictors that files hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// Hashed words and surface, linear.
-    Default,
-}
-
-/// A predictor of one of the kinds.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Learned {
-    /// The default.
-    Linear(Linear),
+    /// What a predictor learned in the same way from a part of the prompts was worth on the others.
+    pub test: Option<PredictorTest>,
 }
 
 impl Predictor for PredictorFile {
@@ -76,9 +65,7 @@ impl Predictor for PredictorFile {
     }
 
     fn predict(&self, prompt: &PromptFacts<'_>, scores: &mut [f32]) -> Result<(), NotScored> {
-        match &self.predictor {
-            Learned::Linear(linear) => linear.predict(prompt, scores),
-        }
+        self.predictor.predict(prompt, scores)
     }
 }
 
@@ -118,6 +105,7 @@ pub fn encode(file: &PredictorFile) -> Vec<u8> {
     body.hashes(&file.trained_on);
     match &file.predictor {
         Learned::Linear(linear) => body.append(&linear::body(linear)),
+        Learned::Static(learned) => heads::write_static(learned, &mut body),
     }
     let body = body.into_bytes();
     let length = PREAMBLE + header.len() + body.len() + CHECKSUM;
@@ -144,7 +132,8 @@ pub fn decode(bytes: &[u8]) -> Result<PredictorFile, Unreadable> {
     let mut body = Reader::new(body);
     let trained_on = body.hashes()?;
     let predictor = match about.kind {
-        Kind::Default => Learned::Linear(linear::read(&mut body, &about.models)?),
+        Kind::Default => Learned::Linear(Box::new(linear::read(&mut body, &about.models)?)),
+        Kind::Static => Learned::Static(Box::new(heads::read_static(&mut body, &about.models)?)),
     };
     body.is_empty()?;
     Ok(PredictorFile {
@@ -188,10 +177,15 @@ fn parts(bytes: &[u8]) -> Result<(&[u8], &[u8]), Unreadable> {
 mod tests {
     use super::*;
     use crate::groups::Groups;
+    use crate::learned::learn;
     use crate::prompt::Piece;
-    use crate::train::{Labelled, Options, train};
+    use crate::train::{Labelled, Options};
 
     fn small() -> PredictorFile {
+        of_kind(Kind::Default)
+    }
+
+    fn of_kind(kind: Kind) -> PredictorFile {
         let texts: Vec<String> = (0..60)
             .map(|i| format!("prompt {} of {}", i, ["statute", "algebra"][i % 2]))
             .collect();
@@ -204,24 +198,31 @@ mod tests {
             texts: &texts,
             labels: &labels,
         };
-        let trained = train(data, Options { seed: 3, n_threads: 1 }, &|| ()).unwrap();
+        let options = Options { seed: 3, n_threads: 1 };
+        let trained = learn(kind, data, options, &|| ()).unwrap();
         PredictorFile {
             about: About {
-                kind: Kind::Default,
+                kind,
                 models,
                 data: Fingerprint::of_bytes(b"scores"),
                 n_prompts: 60,
                 seed: 3,
                 strengths: trained.strengths,
+                test: None,
             },
             trained_on: Groups::by_prompt(&texts).hashes(),
-            predictor: Learned::Linear(trained.predictor),
+            predictor: trained.predictor,
         }
     }
 
     #[test]
     fn what_is_written_is_read_and_scores_alike() {
-        let file = small();
+        for kind in [Kind::Default, Kind::Static] {
+            round_trip(of_kind(kind));
+        }
+    }
+
+    fn round_trip(file: PredictorFile) {
         let bytes = encode(&file);
         assert!(bytes.len() < 20_000_000, "{}", bytes.len());
         let read = decode(&bytes).unwrap();

@@ -1,6 +1,6 @@
 //! Which prompts are one: the same question in other capitals or spacing must never be in training and in test at once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use routerwise_types::hash::{mix, prompt_hash, uniform};
 
@@ -63,6 +63,25 @@ impl Groups {
         let fold =
             |hash: &u64| usize::try_from(mix(hash ^ mix(seed)) % n_folds as u64).expect("below the number of folds");
         self.0.iter().map(fold).collect()
+    }
+
+    /// Groups dealt out to folds of about equal size, the largest groups first; the fold of each row.
+    #[must_use]
+    pub fn dealt(&self, n_folds: usize) -> Vec<usize> {
+        let mut sizes = BTreeMap::<u64, usize>::new();
+        for hash in &self.0 {
+            *sizes.entry(*hash).or_default() += 1;
+        }
+        let mut order: Vec<(usize, u64)> = sizes.into_iter().map(|(hash, size)| (size, hash)).collect();
+        order.sort_by(|a, b| b.cmp(a));
+        let mut filled = vec![0; n_folds.max(1)];
+        let mut fold_of = BTreeMap::new();
+        for (size, hash) in order {
+            let fold = (0..filled.len()).min_by_key(|fold| filled[*fold]).unwrap_or(0);
+            filled[fold] += size;
+            fold_of.insert(hash, fold);
+        }
+        self.0.iter().map(|hash| fold_of[hash]).collect()
     }
 
     /// Rows to learn from and rows to test on; about this part of the groups is for the test.

@@ -11,7 +11,7 @@ use routerwise_types::Fingerprint;
 
 use crate::calibrate::Calibration;
 use crate::components::Basis;
-use crate::features::{N_BUCKETS, N_SURFACE, extract};
+use crate::features::{N_BUCKETS, N_SURFACE, Wanted, extract};
 use crate::predictor::{NotScored, Predictor};
 use crate::prompt::PromptFacts;
 use crate::rows::{LANES, Lanes, Scales, SurfaceScales, standardised};
@@ -58,7 +58,7 @@ impl Linear {
     /// The components of a prompt.
     fn components(&self, prompt: &PromptFacts<'_>) -> Lanes {
         let mut sum = [0.0; LANES];
-        let raw = extract(prompt.read().texts(), |bucket| {
+        let raw = extract(prompt.read().texts(), Wanted::All, |bucket| {
             for (sum, row) in sum.iter_mut().zip(&self.table[bucket]) {
                 *sum += row;
             }

@@ -253,7 +253,7 @@ mod tests {
                 )
             })
             .collect();
-        let rows = Rows::of(&texts);
+        let rows = Rows::of(&texts, crate::features::Wanted::All);
         let listed: Vec<usize> = (0..40).filter(|row| row % 4 != 1).collect();
         let targets: Vec<Lanes> = listed
             .iter()

@@ -2,7 +2,7 @@
 //!
 //! Weights are lists of [`Lanes`], one for each feature: buckets first, then the surface.
 
-use crate::features::{N_BUCKETS, N_SURFACE, Surface, extract};
+use crate::features::{N_BUCKETS, N_SURFACE, Surface, Wanted, extract};
 use crate::prompt::{Piece, PromptFacts};
 
 /// Numbers that are learned side by side: one for each principal component of the labels.
@@ -109,7 +109,7 @@ pub(crate) fn narrow(value: f64) -> f32 {
 
 impl Rows {
     /// Features of texts, with scales of their own.
-    pub(crate) fn of(texts: &[String]) -> Self {
+    pub(crate) fn of(texts: &[String], wanted: Wanted) -> Self {
         let mut raw = Raw {
             starts: vec![0],
             buckets: Vec::new(),
@@ -117,10 +117,14 @@ impl Rows {
         };
         for text in texts {
             let first = raw.buckets.len();
-            let surface = extract(PromptFacts::new(&[Piece::user(text)]).read().texts(), |bucket| {
-                raw.buckets
-                    .push(u16::try_from(bucket).expect("as many buckets as 16 bits count"));
-            });
+            let surface = extract(
+                PromptFacts::new(&[Piece::user(text)]).read().texts(),
+                wanted,
+                |bucket| {
+                    raw.buckets
+                        .push(u16::try_from(bucket).expect("as many buckets as 16 bits count"));
+                },
+            );
             raw.surface.push(surface);
             // In rising order both products walk through memory forwards.
             raw.buckets[first..].sort_unstable();
@@ -158,6 +162,11 @@ impl Rows {
         let length = squares.sqrt().max(f32::MIN_POSITIVE);
         self.values[first..].iter_mut().for_each(|value| *value /= length);
         self.starts.push(self.values.len());
+    }
+
+    /// The standardised surface of one row.
+    pub(crate) fn surface(&self, row: usize) -> &Surface {
+        &self.surface[row]
     }
 
     /// The features of one row.

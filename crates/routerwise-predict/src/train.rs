@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use crate::calibrate::Calibration;
 use crate::components::Basis;
+use crate::features::Wanted;
 use crate::groups::Groups;
 use crate::linear::Linear;
 use crate::ridge::{self, STRENGTHS};
@@ -49,6 +50,17 @@ pub struct Trained<P> {
     pub strengths: Vec<Option<f64>>,
 }
 
+impl<P> Trained<P> {
+    /// The same with the predictor as something else.
+    pub fn map<Q>(self, into: impl FnOnce(P) -> Q) -> Trained<Q> {
+        Trained {
+            predictor: into(self.predictor),
+            cross_fitted: self.cross_fitted,
+            strengths: self.strengths,
+        }
+    }
+}
+
 /// Why nothing can be learned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum CannotLearn {
@@ -67,7 +79,7 @@ pub enum CannotLearn {
 
 /// Fewest different prompts that anything is learned from.
 pub const LEAST_PROMPTS: usize = 20;
-const N_FOLDS: usize = 4;
+pub(crate) const N_FOLDS: usize = 4;
 /// Steps that [`train`] reports.
 pub const N_STEPS: usize = N_FOLDS + 2;
 
@@ -78,7 +90,7 @@ pub const N_STEPS: usize = N_FOLDS + 2;
 pub fn train(data: Labelled<'_>, options: Options, step: &(dyn Fn() + Sync)) -> Result<Trained<Linear>, CannotLearn> {
     let groups = Groups::by_prompt(data.texts);
     enough(&data, &groups)?;
-    let rows = Rows::of(data.texts);
+    let rows = Rows::of(data.texts, Wanted::All);
     step();
     let fit = fit(&rows, data.labels, &groups, options, step);
     let predictor = Linear::new(data.models, fit.basis, fit.calibration, &rows.scales, &fit.weights);

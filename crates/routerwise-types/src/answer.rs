@@ -6,6 +6,7 @@ pub mod engines;
 pub mod explanation;
 pub mod frontier;
 pub mod labelling;
+pub mod predictors;
 pub mod setups;
 
 use schemars::JsonSchema;

@@ -44,6 +44,9 @@ pub(crate) enum Command {
     Label(Box<cmd::label::Args>),
     Bench(Box<cmd::bench::Args>),
     Emulate(Box<cmd::emulate::Args>),
+    Train(cmd::train::Args),
+    Score(cmd::score::Args),
+    Evaluate(cmd::evaluate::Args),
     Check(cmd::check::Args),
     Schema(cmd::schema::Args),
 }
@@ -62,6 +65,9 @@ impl Command {
             Self::Label(args) => cmd::label::run(args, out),
             Self::Bench(args) => cmd::bench::run(args, out),
             Self::Emulate(args) => cmd::emulate::run(args, out),
+            Self::Train(args) => cmd::train::run(args, out),
+            Self::Score(args) => cmd::score::run(args, out),
+            Self::Evaluate(args) => cmd::evaluate::run(args, out),
             Self::Check(args) => cmd::check::run(args, out),
             Self::Schema(args) => cmd::schema::run(args, out),
         }

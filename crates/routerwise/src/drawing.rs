@@ -1,5 +1,7 @@
 //! Drawings, as SVG.
 
+pub(crate) mod predictors;
+
 use std::io;
 use std::ops::Range;
 

@@ -4,8 +4,10 @@ mod cli;
 mod cmd;
 mod drawing;
 mod failure;
+mod learning;
 mod objective;
 mod plan_file;
+mod predictor_file;
 mod render;
 mod table;
 

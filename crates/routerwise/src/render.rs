@@ -1,6 +1,7 @@
 //! A plan on a terminal, for a person who has ten seconds.
 
 mod achievement;
+pub(crate) mod predictors;
 
 use std::io::{self, Write};
 

@@ -19,6 +19,10 @@ impl Writer {
         }
     }
 
+    pub(crate) fn number(&mut self, number: usize) {
+        self.0.extend_from_slice(&(number as u64).to_le_bytes());
+    }
+
     pub(crate) fn append(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
     }
@@ -59,6 +63,18 @@ impl<'a> Reader<'a> {
         self.0 = bytes.1;
         let chunks = bytes.0.as_chunks::<8>().0;
         Ok(chunks.iter().map(|chunk| u64::from_le_bytes(*chunk)).collect())
+    }
+
+    /// A count of at most `most`.
+    pub(crate) fn number(&mut self, most: usize) -> Result<usize, Unreadable> {
+        let number = usize::try_from(self.u64()?).unwrap_or(usize::MAX);
+        if number <= most {
+            Ok(number)
+        } else {
+            Err(Unreadable::Inconsistent(format!(
+                "it counts {number} where {most} is the most"
+            )))
+        }
     }
 
     /// Finite numbers.

@@ -54,6 +54,10 @@ enum Name {
     Label,
     /// What `routerwise emulate --format json` prints
     Emulate,
+    /// The report of `routerwise evaluate --format json` and of `routerwise train --format json`
+    Evaluate,
+    /// What `routerwise score --format json` prints
+    Score,
 }
 
 pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
@@ -74,6 +78,8 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
         Name::BenchRecord => Document::BenchRecord,
         Name::Label => Document::Label,
         Name::Emulate => Document::Emulate,
+        Name::Evaluate => Document::Evaluate,
+        Name::Score => Document::Score,
     };
     write!(out, "{}", document.schema())?;
     Ok(Answer::Yes)

@@ -1,0 +1,308 @@
+//! `routerwise evaluate`: what predictors are worth on prompts that they have not seen.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use indicatif::ProgressBar;
+use routerwise_inputs::labels::{self, Labels};
+use routerwise_inputs::write_atomically;
+use routerwise_predict::Predictor as _;
+use routerwise_predict::groups::Groups;
+use routerwise_predict::lift::{Subject, judge};
+use routerwise_predict::train::N_STEPS;
+use routerwise_types::answer::ANSWER_SCHEMA;
+use routerwise_types::answer::predictors::{Evaluation, PredictorTest, SplitBy, Verdict};
+
+use crate::cli::Format;
+use crate::failure::{Answer, Failure};
+use crate::learning::{KindArg, Learning, learn, progress_bar, truth};
+use crate::table::print_json;
+use crate::{drawing, predictor_file, render};
+
+/// Say what predictors are worth on prompts that they have not seen: calibration, AUC, and what routing gains
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Prompts with the score of each model (Parquet or CSV): columns `prompt` and `score:<model>`, and `source` to test by source
+    #[arg(value_name = "SCORES")]
+    scores: PathBuf,
+    /// Judge this predictor file on all prompts instead of learning from some (repeat for more)
+    #[arg(long = "predictor", value_name = "FILE", conflicts_with_all = ["kinds", "by"])]
+    predictors: Vec<PathBuf>,
+    /// Leave prompts out that a predictor file was learned from, instead of refusing
+    #[arg(long, requires = "predictors")]
+    drop_known: bool,
+    /// Kind of predictor to learn and judge (repeat for more) [default: all]
+    #[arg(long = "kind", value_name = "KIND", value_enum)]
+    kinds: Vec<KindArg>,
+    /// How to choose the prompts of the test
+    #[arg(long, value_enum, default_value_t)]
+    by: By,
+    /// Route at these fractions too, and take lift and gain from them: `small=0.7,large=0.3`; models not named get nothing
+    #[arg(long, value_name = "MODEL=PART,…", value_delimiter = ',')]
+    fractions: Vec<String>,
+    /// Print every test in full
+    #[arg(long)]
+    details: bool,
+    /// Draw deferral curves and reliability to this file
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    #[command(flatten)]
+    learning: Learning,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// How the prompts of the test are chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum By {
+    /// Both ways
+    #[default]
+    Both,
+    /// By chance; the same prompt is never on both sides
+    Prompt,
+    /// Each source in turn, by what was learned from the others
+    Source,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  routerwise evaluate scores.parquet                        every kind of predictor, held out by prompt and by source
+  routerwise evaluate scores.parquet --kind default --details --svg predictor.svg
+  routerwise evaluate new.parquet --predictor predictor.rwp what a predictor is worth on prompts of another day
+  routerwise evaluate scores.parquet --fractions small=0.6,large=0.4
+
+Lift is (routed - static mix) / (oracle - static mix), all at the same fractions: 0 is chance, 100 % is knowing every answer beforehand. Three
+mixes are tried, even, mostly the weaker and mostly the stronger models; intervals are 95 %, by bootstrap. Columns
+`pred:<predictor>:<model>` of the file are judged too. A predictor file that was learned from prompts of the test is refused.
+Exit code 1 says that some predictor is no better than a static mix.";
+
+pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
+    let labels = labels::read(&args.scores, &args.learning.models)?;
+    let mut run = Run {
+        args,
+        mix: mix(&args.fractions, &labels.models)?,
+        tests: Vec::new(),
+        left_out: Vec::new(),
+    };
+    if args.predictors.is_empty() {
+        run.learned(&labels)?;
+    }
+    for file in &args.predictors {
+        run.given(file, &labels)?;
+    }
+    run.published(&labels);
+    let evaluation = Evaluation {
+        schema: ANSWER_SCHEMA,
+        models: labels.models,
+        tests: run.tests,
+        left_out: run.left_out,
+    };
+    if let Some(file) = &args.svg {
+        write_atomically(file, drawing::predictors::draw(&evaluation).as_bytes())
+            .map_err(Failure::environment(format!("writing `{}`", file.display())))?;
+    }
+    match args.format {
+        Format::Json => print_json(&evaluation, out)?,
+        Format::Table => render::predictors::evaluation(&evaluation, args.details, out)?,
+    }
+    let is_bad = |test: &PredictorTest| test.verdict == Verdict::NotBetter;
+    Ok(if evaluation.tests.iter().any(is_bad) {
+        Answer::No
+    } else {
+        Answer::Yes
+    })
+}
+
+struct Run<'a> {
+    args: &'a Args,
+    mix: Option<(String, Vec<f64>)>,
+    tests: Vec<PredictorTest>,
+    left_out: Vec<String>,
+}
+
+impl Run<'_> {
+    fn subject(&self, predictor: &str, split: SplitBy, n_train: usize) -> Subject {
+        Subject {
+            mix: self.mix.clone(),
+            ..self.args.learning.subject(predictor, split, n_train)
+        }
+    }
+
+    /// Learns every kind from some prompts and judges it on the others.
+    fn learned(&mut self, labels: &Labels) -> Result<(), Failure> {
+        let with_text: Vec<usize> = (0..labels.texts.len())
+            .filter(|row| !labels.texts[*row].is_empty())
+            .collect();
+        if with_text.is_empty() {
+            self.left_out
+                .push("the file has no texts, so nothing can be learned from it".into());
+            return Ok(());
+        }
+        let labels = labels.of(&with_text);
+        let kinds = match &self.args.kinds[..] {
+            [] => KindArg::value_variants(),
+            kinds => kinds,
+        };
+        let by = self.args.by;
+        let bar = progress_bar(kinds.len() * N_STEPS * if by == By::Both { 1 + N_SOURCE_FOLDS } else { 1 });
+        for kind in kinds {
+            if by != By::Source {
+                self.by_prompt(*kind, &labels, &bar)?;
+            }
+            if by != By::Prompt {
+                self.by_source(*kind, &labels, &bar)?;
+            }
+        }
+        bar.finish_and_clear();
+        Ok(())
+    }
+
+    fn by_prompt(&mut self, kind: KindArg, labels: &Labels, bar: &ProgressBar) -> Result<(), Failure> {
+        let (learned_from, tested) = self.args.learning.split(labels)?;
+        let trained = learn(kind, &learned_from, self.args.learning.options(), bar)?;
+        let subject = self.subject(&kind.to_string(), SplitBy::Prompt, learned_from.texts.len());
+        self.tests.push(judge(
+            &subject,
+            truth(&tested),
+            &trained.predictor.score_all(&tested.texts),
+        ));
+        Ok(())
+    }
+
+    /// Sources are dealt into folds; each fold is scored by what was learned from the others.
+    fn by_source(&mut self, kind: KindArg, labels: &Labels, bar: &ProgressBar) -> Result<(), Failure> {
+        let groups = Groups::by_name(labels.sources.iter().map(String::as_str));
+        let n_sources = groups.n_groups();
+        if n_sources < 2 {
+            let note = "all prompts are of one source, so none can be held out";
+            if !self.left_out.iter().any(|known| known == note) {
+                self.left_out.push(note.into());
+            }
+            return Ok(());
+        }
+        let folds = groups.dealt(N_SOURCE_FOLDS);
+        let n_folds = n_sources.min(N_SOURCE_FOLDS);
+        let mut scores = vec![vec![f32::NAN; labels.texts.len()]; labels.models.len()];
+        for fold in 0..n_folds {
+            let (inside, outside): (Vec<usize>, Vec<usize>) =
+                (0..labels.texts.len()).partition(|row| folds[*row] == fold);
+            let trained = learn(kind, &labels.of(&outside), self.args.learning.options(), bar)?;
+            let scored = trained.predictor.score_all(&labels.of(&inside).texts);
+            for (scores, scored) in scores.iter_mut().zip(scored) {
+                inside.iter().zip(scored).for_each(|(row, score)| scores[*row] = score);
+            }
+        }
+        let n_train = labels.texts.len() - labels.texts.len() / n_folds;
+        let subject = self.subject(&kind.to_string(), SplitBy::Source, n_train);
+        self.tests.push(judge(&subject, truth(labels), &scores));
+        Ok(())
+    }
+
+    /// Judges a predictor file. What it was learned from proves nothing.
+    fn given(&mut self, file: &Path, labels: &Labels) -> Result<(), Failure> {
+        let predictor = predictor_file::read(file)?;
+        let columns: Vec<usize> = in_order(&labels.models, predictor.models(), file)?;
+        let known = Groups::by_prompt(&labels.texts).shared_with(&predictor.trained_on);
+        if !known.is_empty() && !self.args.drop_known {
+            return Err(Failure::Request {
+                what: format!(
+                    "`{}` was learned from {} of the {} prompts of the test",
+                    file.display(),
+                    known.len(),
+                    labels.texts.len()
+                ),
+                help: "give prompts that it has not seen, or leave those out with `--drop-known`".into(),
+            });
+        }
+        let unseen: Vec<usize> = (0..labels.texts.len())
+            .filter(|row| known.binary_search(row).is_err())
+            .collect();
+        if unseen.is_empty() {
+            return Err(Failure::Request {
+                what: format!("`{}` was learned from every prompt of the test", file.display()),
+                help: "give prompts that it has not seen".into(),
+            });
+        }
+        let tested = labels.of(&unseen);
+        let all = predictor.predictor.score_all(&tested.texts);
+        let scores: Vec<Vec<f32>> = columns.into_iter().map(|at| all[at].clone()).collect();
+        let subject = self.subject(&file.display().to_string(), SplitBy::Given, predictor.about.n_prompts);
+        self.tests.push(judge(&subject, truth(&tested), &scores));
+        Ok(())
+    }
+
+    /// Judges predictions that the file itself holds.
+    fn published(&mut self, labels: &Labels) {
+        for (name, columns) in &labels.published {
+            let is_there = |row: &usize| columns.iter().all(|column| column[*row].is_finite());
+            let rows: Vec<usize> = (0..labels.texts.len()).filter(is_there).collect();
+            if rows.is_empty() {
+                continue;
+            }
+            let tested = labels.of(&rows);
+            let subject = self.subject(&format!("{name} (published)"), SplitBy::Given, 0);
+            self.tests
+                .push(judge(&subject, truth(&tested), &tested.published[name]));
+        }
+    }
+}
+
+/// Most folds that sources are dealt into.
+const N_SOURCE_FOLDS: usize = 5;
+
+/// Where each model of the table is among those of a predictor.
+fn in_order(models: &[String], of: &[String], file: &Path) -> Result<Vec<usize>, Failure> {
+    let at = |model: &String| {
+        of.iter()
+            .position(|known| known == model)
+            .ok_or_else(|| Failure::Request {
+                what: format!("`{}` does not know model `{model}`", file.display()),
+                help: format!(
+                    "judge it on its own models: {}",
+                    of.iter()
+                        .map(|name| format!("--model {name}"))
+                        .collect::<Vec<_>>()
+                        .join(" ")
+                ),
+            })
+    };
+    models.iter().map(at).collect()
+}
+
+/// The mix asked for, with parts that sum to 1.
+fn mix(fractions: &[String], models: &[String]) -> Result<Option<(String, Vec<f64>)>, Failure> {
+    if fractions.is_empty() {
+        return Ok(None);
+    }
+    let wrong = |what: String| Failure::Request {
+        what,
+        help: "write `--fractions small=0.7,large=0.3`; parts are scaled to sum to 1".into(),
+    };
+    let mut parts = vec![0.0; models.len()];
+    for fraction in fractions {
+        let (name, part) = fraction
+            .rsplit_once('=')
+            .ok_or_else(|| wrong(format!("`--fractions` has `{fraction}`, which is no `model=part`")))?;
+        let at = models.iter().position(|model| model == name.trim());
+        let at = at.ok_or_else(|| wrong(format!("`--fractions` names `{name}`, and there are no scores of it")))?;
+        parts[at] = part
+            .trim()
+            .parse::<f64>()
+            .ok()
+            .filter(|part| (0.0..=1e6).contains(part))
+            .ok_or_else(|| {
+                wrong(format!(
+                    "`--fractions` gives `{name}` the part `{part}`, which is no number of at least 0"
+                ))
+            })?;
+    }
+    let sum: f64 = parts.iter().sum();
+    if sum <= 0.0 {
+        return Err(wrong("`--fractions` gives no model anything".into()));
+    }
+    parts.iter_mut().for_each(|part| *part /= sum);
+    Ok(Some(("given".to_owned(), parts)))
+}

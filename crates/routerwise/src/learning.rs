@@ -1,0 +1,153 @@
+//! What `train` and `evaluate` share: how to learn, and from what.
+
+use std::fmt;
+use std::path::Path;
+
+use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressStyle};
+use routerwise_inputs::labels::{self, Labels};
+use routerwise_predict::groups::Groups;
+use routerwise_predict::learned::{self, Kind, Learned};
+use routerwise_predict::lift::{Subject, Truth};
+use routerwise_predict::train::{CannotLearn, Labelled, Options, Trained};
+use routerwise_types::answer::predictors::SplitBy;
+
+use crate::failure::Failure;
+
+/// How to learn.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Learning {
+    /// Only this model (repeat for more) [default: all of the file]
+    #[arg(long = "model", value_name = "NAME")]
+    pub(crate) models: Vec<String>,
+    /// Part of the prompts, in per cent, that is kept for the test
+    #[arg(long, value_name = "PERCENT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(5..=90))]
+    pub(crate) held_out: u32,
+    /// Seed of the test, the folds and the bootstrap
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Fits at once [default: all cores]; the result does not depend on it
+    #[arg(long, value_name = "N")]
+    pub(crate) jobs: Option<usize>,
+}
+
+/// What is learned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KindArg {
+    /// Hashed words, pairs of words, pieces of words and surface: a linear model
+    #[default]
+    Default,
+    /// A table of word vectors learned from the same prompts; their mean, and a linear model
+    Static,
+}
+
+impl From<KindArg> for Kind {
+    fn from(kind: KindArg) -> Self {
+        match kind {
+            KindArg::Default => Self::Default,
+            KindArg::Static => Self::Static,
+        }
+    }
+}
+
+impl fmt::Display for KindArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Kind::from(*self).fmt(f)
+    }
+}
+
+impl Learning {
+    pub(crate) fn options(&self) -> Options {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        Options {
+            seed: self.seed,
+            n_threads: self.jobs.unwrap_or_else(cores),
+        }
+    }
+
+    /// Prompts to learn from and prompts to test on.
+    pub(crate) fn split(&self, labels: &Labels) -> Result<(Labels, Labels), Failure> {
+        let split = Groups::by_prompt(&labels.texts).split(f64::from(self.held_out) / 100.0, self.seed);
+        if split.test.is_empty() {
+            return Err(Failure::Request {
+                what: "no prompt is left for the test".into(),
+                help: "give more prompts, or raise `--held-out`".into(),
+            });
+        }
+        Ok((labels.of(&split.train), labels.of(&split.test)))
+    }
+
+    pub(crate) fn subject(&self, predictor: &str, split: SplitBy, n_train: usize) -> Subject {
+        Subject {
+            predictor: predictor.to_owned(),
+            split,
+            n_train,
+            mix: None,
+            seed: self.seed,
+        }
+    }
+}
+
+/// Reads prompts with labels; a prompt without text teaches nothing.
+pub(crate) fn read(path: &Path, models: &[String]) -> Result<Labels, Failure> {
+    let labels = labels::read(path, models)?;
+    let rows: Vec<usize> = (0..labels.texts.len())
+        .filter(|row| !labels.texts[*row].is_empty())
+        .collect();
+    if rows.is_empty() {
+        return Err(Failure::Request {
+            what: format!("`{}` has no texts: nothing can be learned from it", path.display()),
+            help: "add a column `prompt` with the text of each prompt".into(),
+        });
+    }
+    Ok(labels.of(&rows))
+}
+
+/// What predictions are judged against.
+pub(crate) fn truth(labels: &Labels) -> Truth<'_> {
+    Truth {
+        models: &labels.models,
+        labels: &labels.columns,
+        sources: &labels.sources,
+    }
+}
+
+/// Learns from all rows.
+pub(crate) fn learn(
+    kind: KindArg,
+    labels: &Labels,
+    options: Options,
+    bar: &ProgressBar,
+) -> Result<Trained<Learned>, Failure> {
+    let data = Labelled {
+        models: &labels.models,
+        texts: &labels.texts,
+        labels: &labels.columns,
+    };
+    learned::learn(kind.into(), data, options, &|| bar.inc(1)).map_err(|error| Failure::Request {
+        what: error.to_string(),
+        help: match error {
+            CannotLearn::TooFew { .. } => "give prompts that differ in more than capitals, spaces and punctuation",
+            CannotLearn::NoModel => "name the columns of scores `score:<model>`",
+        }
+        .into(),
+    })
+}
+
+pub(crate) fn progress_bar(n_steps: usize) -> ProgressBar {
+    let style = "{bar:40} {pos}/{len} steps of learning, {elapsed} gone";
+    let bar = ProgressBar::new(n_steps as u64);
+    bar.set_style(ProgressStyle::with_template(style).expect("a constant that a test parses"));
+    bar.tick();
+    bar
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_progress_bar_counts_steps() {
+        let bar = super::progress_bar(4);
+        bar.inc(1);
+        assert_eq!((bar.position(), bar.length()), (1, Some(4)));
+    }
+}
