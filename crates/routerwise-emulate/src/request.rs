@@ -94,10 +94,7 @@ impl Rules<'_> {
     /// Reads a request.
     pub(crate) fn read(&self, kind: Kind, headers: &HeaderMap, bytes: &[u8]) -> Result<Ask, ApiError> {
         let (wanted, prompts) = body::read(kind, bytes)?;
-        if let Some(unknown) = wanted.model.as_deref().filter(|model| *model != self.model) {
-            let message = format!("The model `{unknown}` does not exist.");
-            return Err(ApiError::new(StatusCode::NOT_FOUND, message).of("model"));
-        }
+        self.check_model(wanted.model.as_deref())?;
         let stated = stated_tokens(headers)?;
         let n = wanted.n()?;
         if prompts.len() * n as usize > MOST_ANSWERS {
@@ -147,6 +144,17 @@ impl Rules<'_> {
             }
         }
         Ok(ask)
+    }
+
+    /// Who names no model means the one that there is.
+    pub(crate) fn check_model(&self, wanted: Option<&str>) -> Result<(), ApiError> {
+        match wanted {
+            Some(unknown) if unknown != self.model => {
+                let message = format!("The model `{unknown}` does not exist.");
+                Err(ApiError::new(StatusCode::NOT_FOUND, message).of("model"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Tokens of a request's prompts.

@@ -3,6 +3,7 @@
 mod admin;
 mod answer;
 mod connections;
+mod embed;
 
 use std::io;
 use std::net::SocketAddr;
@@ -74,6 +75,8 @@ struct App {
     exposition: Exposition,
     faults: RwLock<Faults>,
     n_accepted: AtomicU64,
+    /// Responses that needed an id.
+    n_responses: AtomicU64,
     /// Number of the accepted request at which it crashes.
     crashes_at: AtomicU64,
     ready_at: Instant,
@@ -108,6 +111,7 @@ impl EmulatedEngine {
             exposition,
             faults: RwLock::new(options.faults),
             n_accepted: AtomicU64::new(0),
+            n_responses: AtomicU64::new(0),
             crashes_at: AtomicU64::new(options.faults.crash_after.unwrap_or(u64::MAX)),
             ready_at: Instant::now() + options.start_delay,
             life: watch::Sender::new(Life::Running),
@@ -253,6 +257,7 @@ fn router(app: &Arc<App>) -> Router {
     let guarded = Router::new()
         .route("/v1/chat/completions", post(answer::chat))
         .route("/v1/completions", post(answer::completion))
+        .route("/v1/embeddings", post(embed::embeddings))
         .route("/v1/models", get(models))
         .route("/tokenize", post(answer::tokenize))
         .route(
@@ -269,7 +274,7 @@ fn router(app: &Arc<App>) -> Router {
         .route("/metrics", get(metrics))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::from_fn(request_id))
+        .layer(middleware::from_fn_with_state(Arc::clone(app), request_id))
         .with_state(Arc::clone(app))
 }
 
@@ -282,9 +287,14 @@ async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
     Ok(next.run(request).await)
 }
 
-async fn request_id(request: Request, next: Next) -> Response {
-    let id = request.headers().get(REQUEST_ID).cloned();
+/// Gives a request's id back, or one that it gets here.
+async fn request_id(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let given = request.headers().get(REQUEST_ID).cloned();
     let mut response = next.run(request).await;
+    let id = given.or_else(|| {
+        let number = app.n_responses.fetch_add(1, Ordering::Relaxed);
+        HeaderValue::from_str(&format!("{:016x}", mix(app.salt ^ number))).ok()
+    });
     if let Some(id) = id {
         response.headers_mut().insert(REQUEST_ID, id);
     }

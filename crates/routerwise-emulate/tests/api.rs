@@ -303,6 +303,29 @@ async fn models_health_and_metrics_say_what_is_there() {
 }
 
 #[tokio::test]
+async fn embeddings_are_as_many_as_texts() {
+    let (engine, client) = start(fast()).await;
+    let answer = client
+        .post("/v1/embeddings", &json!({"model": "small", "input": ["a b", "c"]}))
+        .await;
+    let body = answer.json();
+    let lengths: Vec<usize> = body["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["embedding"].as_array().unwrap().len())
+        .collect();
+    assert_eq!((lengths, &body["usage"]["prompt_tokens"]), (vec![64, 64], &json!(3)));
+    error(
+        &client
+            .post("/v1/embeddings", &json!({"model": "other", "input": "a"}))
+            .await,
+        404,
+    );
+    engine.stop().await;
+}
+
+#[tokio::test]
 async fn with_a_key_only_those_who_have_it_are_answered() {
     let options = Options {
         api_key: Some("secret".into()),
@@ -326,6 +349,9 @@ async fn a_request_id_comes_back() {
     let (engine, client) = start(fast()).await;
     let answer = client.with("x-request-id", "abc").chat(json!({"max_tokens": 1})).await;
     assert_eq!(answer.headers["x-request-id"], "abc");
+    let ids =
+        [client.get("/health").await, client.get("/v2").await].map(|answer| answer.headers["x-request-id"].clone());
+    assert_ne!(ids[0], ids[1]);
     engine.stop().await;
 }
 

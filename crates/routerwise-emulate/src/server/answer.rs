@@ -81,7 +81,7 @@ async fn answer(app: &App, kind: Kind, request: Request) -> Result<Response, Api
     }
 }
 
-async fn read(request: Request) -> Result<(HeaderMap, Bytes), ApiError> {
+pub(super) async fn read(request: Request) -> Result<(HeaderMap, Bytes), ApiError> {
     let (parts, body) = request.into_parts();
     let bytes = axum::body::to_bytes(body, LARGEST_BODY).await.map_err(|_| {
         let message = format!("the body has more than {LARGEST_BODY} bytes, or broke off");
@@ -127,7 +127,7 @@ async fn at_once(
 }
 
 impl App {
-    fn rules(&self) -> Rules<'_> {
+    pub(super) fn rules(&self) -> Rules<'_> {
         Rules {
             model: &self.replica.model,
             limits: self.replica.limits(),
