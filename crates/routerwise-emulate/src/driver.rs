@@ -47,6 +47,14 @@ pub(crate) struct Submission {
 
 /// Starts the driver of an engine whose time starts now.
 pub(crate) fn start(replica: &Replica, speed: f64, metrics: Metrics) -> std::io::Result<SyncSender<Command>> {
+    let (commands, driver) = driver(replica, speed, metrics);
+    thread::Builder::new()
+        .name("engine".to_owned())
+        .spawn(move || driver.run())?;
+    Ok(commands)
+}
+
+fn driver(replica: &Replica, speed: f64, metrics: Metrics) -> (SyncSender<Command>, Driver) {
     let (commands, received) = sync_channel(MOST_COMMANDS);
     let driver = Driver {
         engine: Engine::new(Arc::clone(&replica.spec), Detail::Tokens),
@@ -60,10 +68,7 @@ pub(crate) fn start(replica: &Replica, speed: f64, metrics: Metrics) -> std::io:
         wake_first: Vec::new(),
         wake_then: Vec::new(),
     };
-    thread::Builder::new()
-        .name("engine".to_owned())
-        .spawn(move || driver.run())?;
-    Ok(commands)
+    (commands, driver)
 }
 
 /// Owns the engine.
@@ -284,4 +289,88 @@ fn seconds(from: Instant, to: Instant) -> f64 {
 #[expect(clippy::cast_precision_loss, reason = "tokens of one iteration")]
 fn as_f64(tokens: u64) -> f64 {
     tokens as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::HeaderMap;
+    use routerwise_simulate::arrivals::UnitSchedule;
+    use routerwise_simulate::load;
+    use routerwise_types::RequestsPerSecond;
+    use routerwise_types::workload::{Arrivals, Lengths};
+
+    use super::*;
+    use crate::options::OutputTokens;
+    use crate::request::{Kind, Rules};
+
+    /// A request of these lengths.
+    fn ask(replica: &Replica, lengths: Lengths) -> Arc<Ask> {
+        let rules = Rules {
+            model: &replica.model,
+            limits: replica.limits(),
+            output_tokens: &OutputTokens::default(),
+            seed: 1,
+        };
+        let words = vec!["word"; lengths.input as usize].join(" ");
+        let body = format!(
+            "{{\"prompt\": \"{words}\", \"max_tokens\": {}, \"ignore_eos\": true}}",
+            lengths.output
+        );
+        Arc::new(
+            rules
+                .read(Kind::Completion, &HeaderMap::new(), body.as_bytes())
+                .unwrap(),
+        )
+    }
+
+    #[test]
+    fn on_a_clock_without_delays_the_driver_is_the_simulator() {
+        let replica = Replica::example("m");
+        let mix = [Lengths { input: 900, output: 40 }, Lengths { input: 30, output: 150 }];
+        let schedule = UnitSchedule::draw(Arrivals::Poisson, &mix, 200, 3);
+        let rate = RequestsPerSecond::new(15.0).unwrap();
+        let simulated = load::run(&replica.spec, &schedule, rate, 0..200);
+        let (metrics, _) = Metrics::new(&replica);
+        let speed = 4.0;
+        let (_keep, mut driver) = driver(&replica, speed, metrics.clone());
+        let start = driver.clock.to_wall(Timestamp::START);
+        // As in the simulation, others come after those that are looked at.
+        for (id, arrival) in (0u64..).zip(schedule.twice_at_rate(rate)) {
+            driver.submit(Submission {
+                id,
+                arrived: start + Duration::from_secs_f64(arrival.at.as_seconds() / speed),
+                ask: ask(&replica, arrival.lengths),
+                delivery: Arc::new(Delivery::new(1, start)),
+            });
+        }
+        // The clock counts nanoseconds of its own, so the engine's times are off by some.
+        let last = simulated.records.iter().map(|record| record.first_token.0 + 1_000);
+        let last = Timestamp(last.max().unwrap());
+        let mut seen = Vec::new();
+        while let Some(at) = driver.engine.next_event().filter(|at| *at <= last) {
+            driver.advance(driver.clock.to_wall(at) + Duration::from_nanos(1));
+            let first = driver
+                .live
+                .iter()
+                .filter(|(_, live)| live.answers[0].first > live.arrived);
+            seen.extend(first.map(|(id, live)| (*id, live.arrived, live.answers[0].first)));
+        }
+        seen.sort_by_key(|(id, ..)| *id);
+        seen.dedup_by_key(|(id, ..)| *id);
+        let mean = |sum: f64| sum / 200.0;
+        let real = mean(
+            seen.iter()
+                .take(200)
+                .map(|(_, arrived, first)| seconds(*arrived, *first))
+                .sum(),
+        );
+        let wanted = simulated
+            .records
+            .iter()
+            .map(|record| record.first_token.since(record.arrived).value());
+        let wanted = mean(wanted.sum::<f64>()) / speed;
+        assert!((real / wanted - 1.0).abs() < 1e-6, "{real} {wanted}");
+    }
 }
