@@ -10,11 +10,13 @@
 //! - [`record`]: what came of each request
 //! - [`saturation`]: whether the server fell behind, or we did
 //! - [`summary`]: what it all comes to
+//! - [`import`]: results of other load generators
 
 mod client;
 mod exchange;
 mod pacer;
 
+pub mod import;
 pub mod lengths;
 pub mod play;
 pub mod probe;

@@ -103,13 +103,13 @@ fn filler(seed: u64, ix: usize, n: usize) -> String {
     text
 }
 
-/// Common words that most vocabularies have whole.
+/// Short common words that most vocabularies have whole.
 const WORDS: [&str; 64] = [
     "time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world", "school", "state",
-    "family", "student", "group", "country", "problem", "hand", "part", "place", "case", "week", "company", "system",
-    "program", "question", "work", "number", "night", "point", "home", "water", "room", "mother", "area", "money",
-    "story", "fact", "month", "lot", "right", "study", "book", "eye", "job", "word", "business", "issue", "side",
-    "kind", "head", "house", "service", "friend", "father", "power", "hour", "game", "line", "end", "member", "law",
+    "family", "table", "group", "street", "answer", "hand", "part", "place", "case", "week", "river", "system",
+    "field", "door", "work", "number", "night", "point", "home", "water", "room", "mother", "area", "money",
+    "story", "fact", "month", "lot", "right", "study", "book", "eye", "job", "word", "letter", "issue", "side",
+    "kind", "head", "house", "stone", "friend", "father", "power", "hour", "game", "line", "end", "member", "law",
     "car",
 ];
 

@@ -70,6 +70,13 @@ pub enum ProfileSource {
         /// Whether the share lies below what was measured, so that its effect is extrapolated.
         share_extrapolated: bool,
     },
+    /// Measured with another load generator, whose results were imported.
+    Imported {
+        /// Which one.
+        tool: String,
+        /// What its results do not say and was taken from the scenario.
+        assumed: Vec<String>,
+    },
     /// Not measured; filled in from an engine model that was fitted to measured neighbours.
     Filled,
 }

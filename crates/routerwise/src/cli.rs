@@ -47,6 +47,7 @@ pub(crate) enum Command {
     Train(cmd::train::Args),
     Score(cmd::score::Args),
     Evaluate(cmd::evaluate::Args),
+    Import(cmd::import::Args),
     Check(cmd::check::Args),
     Schema(cmd::schema::Args),
 }
@@ -68,6 +69,7 @@ impl Command {
             Self::Train(args) => cmd::train::run(args, out),
             Self::Score(args) => cmd::score::run(args, out),
             Self::Evaluate(args) => cmd::evaluate::run(args, out),
+            Self::Import(args) => cmd::import::run(args, out),
             Self::Check(args) => cmd::check::run(args, out),
             Self::Schema(args) => cmd::schema::run(args, out),
         }

@@ -9,6 +9,7 @@ pub(crate) mod emulate;
 pub(crate) mod evaluate;
 pub(crate) mod explain;
 pub(crate) mod frontier;
+pub(crate) mod import;
 pub(crate) mod label;
 pub(crate) mod plan;
 pub(crate) mod profile;

@@ -231,6 +231,7 @@ fn cautions(scenario: &Scenario, plan: &Plan, out: &mut dyn Write) -> io::Result
         .iter()
         .filter_map(|model| Some((model, model.configuration?)));
     let (mut simulated, mut scaled, mut extrapolated, mut filled) = (0, 0, Vec::new(), 0);
+    let mut imported = Vec::new();
     for (model, configuration) in used {
         let profile = scenario.profiles.iter().find(|profile| {
             profile.key.model == model.name
@@ -249,6 +250,13 @@ fn cautions(scenario: &Scenario, plan: &Plan, out: &mut dyn Write) -> io::Result
                 if *share_extrapolated {
                     extrapolated.push(model.name.as_str());
                 }
+            }
+            Some(ProfileSource::Imported { tool, assumed }) => {
+                imported.push(format!(
+                    "{} from {tool} (taken as in the scenario: {})",
+                    model.name,
+                    assumed.join(", ")
+                ));
             }
             Some(ProfileSource::Filled) => filled += 1,
             Some(ProfileSource::Measured) | None => {}
@@ -272,6 +280,9 @@ fn cautions(scenario: &Scenario, plan: &Plan, out: &mut dyn Write) -> io::Result
             " Note: the GPU share of {} is smaller than any that was measured (30 %), so its speed is extrapolated.",
             extrapolated.join(", ")
         )?;
+    }
+    if !imported.is_empty() {
+        writeln!(out, " Note: imported profiles: {}.", imported.join("; "))?;
     }
     if filled > 0 {
         writeln!(out, " Note: {filled} of the curves used were filled in, not measured.")?;

@@ -200,7 +200,7 @@ fn holds_measurements(path: &Path) -> bool {
     set.is_some_and(|set| {
         set.profiles
             .iter()
-            .any(|profile| profile.source == ProfileSource::Measured)
+            .any(|profile| matches!(profile.source, ProfileSource::Measured | ProfileSource::Imported { .. }))
     })
 }
 
