@@ -318,10 +318,11 @@ impl Run {
     async fn closed(self: &Rc<Self>, users: &Users) {
         let lasts = users.lasts.map(|lasts| Timestamp::from_seconds(lasts.value()));
         let n_requests = users.n_requests.unwrap_or(usize::MAX);
+        let lengths: Rc<[Lengths]> = users.lengths.as_slice().into();
         let mut at_work = tokio::task::JoinSet::new();
         for _ in 0..users.n_users {
             let run = Rc::clone(self);
-            let (lengths, think) = (users.lengths.clone(), users.think.value());
+            let (lengths, think) = (Rc::clone(&lengths), users.think.value());
             at_work.spawn_local(async move {
                 loop {
                     let (now, ix) = (run.clock.now(), run.records.borrow().len());

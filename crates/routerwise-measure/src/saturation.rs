@@ -2,7 +2,8 @@
 //!
 //! A server that keeps up has, after a while, as many requests in flight at the end of some time as at its start, give or take what
 //! chance does. One that does not has ever more: its latency is then a matter of how long one measures. Only the second half
-//! of the measured time is looked at, because the first may still be filling an empty server.
+//! of the measured time is looked at, because the first may still be filling an empty server. Where the rate itself goes up, as many more
+//! in flight are no sign of anything.
 
 use routerwise_types::Timestamp;
 use routerwise_types::answer::bench::Saturation;
@@ -22,8 +23,11 @@ pub fn judge(intended: &[Timestamp], over: &[Timestamp], from: Timestamp, to: Ti
     let in_flight = |at: Timestamp| arrived(at).saturating_sub(ended(at));
     let middle = Timestamp(from.0 + to.0.saturating_sub(from.0) / 2);
     let (before, after) = (in_flight(middle), in_flight(to));
+    let quarter = to.0.saturating_sub(from.0) / 4;
+    let in_quarter_until = |at: Timestamp| arrived(at) - arrived(Timestamp(at.0.saturating_sub(quarter)));
+    let faster = in_quarter_until(to) as f64 / in_quarter_until(middle).max(1) as f64;
     let late_arrivals = (arrived(to) - arrived(middle)) as f64;
-    let growth = after as f64 - before as f64;
+    let growth = after as f64 - before as f64 * faster.max(1.0);
     let chance = CHANCE * ((before + after) as f64).min(late_arrivals).sqrt();
     let all = (arrived(to) - arrived(from)) as f64;
     Saturation {
@@ -67,6 +71,24 @@ mod tests {
         assert!(saturated(0.5) <= 1);
         assert!(saturated(0.8) <= 2, "{}", saturated(0.8));
         assert!(saturated(1.5) >= 38, "{}", saturated(1.5));
+    }
+
+    #[test]
+    fn a_rate_that_goes_up_is_no_saturation() {
+        // One to twenty a second in a hundred seconds, answers of eight seconds.
+        let at = |n: u32| 100.0 * (f64::from(n) / 1_000.0).sqrt();
+        let intended: Vec<Timestamp> = (0..1_000).map(|n| Timestamp::from_seconds(at(n))).collect();
+        let over: Vec<Timestamp> = (0..1_000).map(|n| Timestamp::from_seconds(at(n) + 8.0)).collect();
+        let verdict = judge(
+            &intended,
+            &over,
+            Timestamp::from_seconds(10.0),
+            Timestamp::from_seconds(90.0),
+        );
+        assert!(
+            !verdict.saturated && verdict.in_flight_after > verdict.in_flight_before + 40,
+            "{verdict:?}"
+        );
     }
 
     #[test]

@@ -134,14 +134,8 @@ fn stages_users_and_prompts_of_files_are_played() {
     )
     .unwrap();
     let run = |more: &[&str]| {
-        let (code, out, err) = bench(
-            folder.path(),
-            &server.url(),
-            "m",
-            &[more, &["--format", "json"]].concat(),
-        );
-        assert_eq!(code, 0, "{more:?}: {err}{out}");
-        json(&out)
+        let arguments = [more, &["--format", "json"]].concat();
+        json(&measured(bench(folder.path(), &server.url(), "m", &arguments)))
     };
     let staged = run(&[
         "--stage",
