@@ -20,7 +20,8 @@ def ours(path):
     lines.sort(key=lambda line: line["arrival_s"])
     for line in lines:
         if line["error"] is None:
-            yield line["arrival_s"], line["first_token_s"] - line["arrival_s"], line["end_s"] - line["arrival_s"], line["input_tokens"]
+            sent = line["sent_s"]
+            yield sent, sent - line["arrival_s"], line["first_token_s"] - sent, line["end_s"] - sent, line["input_tokens"]
 
 
 def aiperfs(path):
@@ -30,8 +31,10 @@ def aiperfs(path):
         if not line.get("error"):
             metrics = line["metrics"]
             value = lambda name: metrics[name]["value"]
+            sent = line["metadata"]["request_start_ns"] * 1e-9
             yield (
-                line["metadata"]["request_start_ns"] * 1e-9,
+                sent,
+                sent - line["metadata"]["credit_issued_ns"] * 1e-9,
                 value("time_to_first_token") * 1e-3,
                 value("request_latency") * 1e-3,
                 value("input_sequence_length"),
@@ -39,18 +42,18 @@ def aiperfs(path):
 
 
 def row(name, requests):
-    starts, ttfts, e2es, tokens = zip(*requests)
+    starts, lags, ttfts, e2es, tokens = zip(*requests)
     rate = (len(starts) - 1) / (starts[-1] - starts[0])
     ttft, e2e = mean_and_interval(ttfts), mean_and_interval(e2es)
     return (
-        f"| {name} | {len(starts)} | {rate:.3f} | {1e3 * ttft[0]:.1f} ± {1e3 * ttft[1]:.1f} ms "
+        f"| {name} | {len(starts)} | {rate:.3f} | {1e3 * statistics.fmean(lags):.1f} ms | {1e3 * ttft[0]:.1f} ± {1e3 * ttft[1]:.1f} ms "
         f"| {1e3 * e2e[0]:.0f} ± {1e3 * e2e[1]:.0f} ms | {statistics.fmean(tokens):.0f} |"
     )
 
 
 folder = pathlib.Path(sys.argv[1])
-print("| rate, round | load generator | requests | requests/s | mean TTFT | mean E2E | tokens in |")
-print("|---|---|---|---|---|---|---|")
+print("| rate, round | load generator | requests | requests/s | sent late by | mean TTFT from sending | mean E2E from sending | tokens in |")
+print("|---|---|---|---|---|---|---|---|")
 for path in sorted(folder.glob("*-routerwise.jsonl")):
     run = path.name.removesuffix("-routerwise.jsonl")
     print(f"| {run.replace('-', ' /s, ')} " + row("routerwise bench", ours(path)))
