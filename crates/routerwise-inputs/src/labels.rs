@@ -13,6 +13,9 @@ use crate::file::{self, Wrong};
 use crate::problem::{Problem, Problems};
 use crate::text::{nearest, quoted};
 
+/// Column that says what predicted the scores, the same in every row.
+pub const PREDICTED_BY: &str = "predicted_by";
+
 /// Prompts with the measured score of each model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Labels {
@@ -28,6 +31,10 @@ pub struct Labels {
     pub models: Vec<String>,
     /// For each model one score per prompt, in [0, 1].
     pub columns: Vec<Vec<f32>>,
+    /// What `score:<model>` predicts, in the same layout, where every model has a `label:<model>` beside it.
+    pub predicted: Option<Vec<Vec<f32>>>,
+    /// What the predictions are by, where the file says so.
+    pub predicted_by: Option<String>,
     /// Predictions of others that the file holds: by predictor, for each model one per prompt; not a number where there is none.
     pub published: BTreeMap<String, Vec<Vec<f32>>>,
     /// Prompts that were left out because a model has no score for them.
@@ -52,6 +59,8 @@ impl Labels {
             texts: texts(&self.texts),
             sources: texts(&self.sources),
             models: self.models.clone(),
+            predicted: self.predicted.as_ref().map(table),
+            predicted_by: self.predicted_by.clone(),
             columns: table(&self.columns),
             published: self
                 .published
@@ -71,7 +80,7 @@ impl Labels {
 pub fn read(path: &Path, only: &[String]) -> Result<Labels, Problems> {
     let one = |problem: Problem| Problems(vec![problem]);
     let wanted = |name: &str| {
-        ["prompt_id", "prompt", "source"].contains(&name)
+        ["prompt_id", "prompt", "source", PREDICTED_BY].contains(&name)
             || ["score:", "label:", "pred:"]
                 .iter()
                 .any(|prefix| name.starts_with(prefix))
@@ -114,6 +123,8 @@ pub fn read(path: &Path, only: &[String]) -> Result<Labels, Problems> {
             .collect(),
         texts: texts("prompt").into_iter().map(Option::unwrap_or_default).collect(),
         sources: texts("source").into_iter().map(Option::unwrap_or_default).collect(),
+        predicted: predicted(&columns, &models, &kept),
+        predicted_by: texts(PREDICTED_BY).into_iter().flatten().next(),
         published: published(&columns, &models, &kept),
         columns: scores
             .iter()
@@ -172,6 +183,18 @@ fn scores(columns: &Columns, model: &str) -> Result<Vec<Option<f32>>, Wrong> {
         ));
     }
     Ok(numbers.into_iter().map(|score| score.map(narrow)).collect())
+}
+
+/// What `score:<model>` holds where `label:<model>` holds what was measured, of every model.
+fn predicted(columns: &Columns, models: &[String], kept: &[usize]) -> Option<Vec<Vec<f32>>> {
+    let column = |model: &String| -> Option<Vec<f32>> {
+        if !columns.names.contains(&format!("label:{model}")) {
+            return None;
+        }
+        let numbers = columns.numbers(&format!("score:{model}"))?.ok()?;
+        kept.iter().map(|row| numbers[*row].map(narrow)).collect()
+    };
+    models.iter().map(column).collect()
 }
 
 /// Columns `pred:<predictor>:<model>`, of predictors that have one for every model.

@@ -62,6 +62,8 @@ pub struct Loaded {
     pub defaults: Vec<InForce>,
     /// Prompts that were left out because a model has no score for them.
     pub n_prompts_dropped: usize,
+    /// For each model what its columns of the scores file are named after.
+    pub score_columns: Vec<String>,
 }
 
 /// Reads and validates all files of a scenario.
@@ -112,6 +114,7 @@ pub fn load(paths: &Paths) -> Result<Loaded, Problems> {
     };
     Ok(Loaded {
         n_prompts_dropped: scores.n_dropped,
+        score_columns: models.score_columns,
         scenario: Scenario {
             cluster,
             models: models.models,

@@ -102,6 +102,12 @@ impl Table {
         }
     }
 
+    /// Notes what predicted the scores.
+    pub fn say_predicted_by(&mut self, what: &str) {
+        let values = vec![Some(what.to_owned()); self.n_rows()];
+        self.put(crate::labels::PREDICTED_BY, Values::Texts(values));
+    }
+
     /// Gives a column another name, unless that is taken.
     pub fn rename(&mut self, from: &str, to: &str) {
         if self.columns.iter().all(|(known, _)| known != to)

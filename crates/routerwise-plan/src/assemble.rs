@@ -57,6 +57,7 @@ pub(crate) fn assemble(
             dual_points: dual_points(problem, &found.pool),
         },
         achievement: None,
+        realised: Vec::new(),
     };
     plan.id = plan.fingerprint();
     plan

@@ -4,6 +4,99 @@
 //! Platt's: `σ(offset + slope · raw)`, fitted on predictions of prompts that the fit had not seen. Isotonic regression was the loser: its
 //! steps make ties, and ties have to be broken by chance.
 
+/// Maps of all models, and how far what tells models apart is held back.
+///
+/// Being right about each model alone is not being right about their differences: routing picks the largest of several predictions, so
+/// what is noise in a difference is promised and not kept (the winner's curse). Differences between models are therefore scaled by the
+/// part of them that came true on prompts that no fit had seen, at most 1.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Calibrator {
+    pub(crate) maps: Vec<Calibration>,
+    /// By how much each model's mean label differs from the mean of all.
+    pub(crate) usual: Vec<f32>,
+    /// Part of a further difference that is believed, in [0, 1].
+    pub(crate) believed: f32,
+}
+
+impl Calibrator {
+    /// Fitted to raw predictions by fits that had not seen the labels, a column for each model; with the scores that they become.
+    pub(crate) fn fit(mut columns: Vec<Vec<f32>>, labels: &[Vec<f32>]) -> (Self, Vec<Vec<f32>>) {
+        let maps: Vec<Calibration> = columns
+            .iter()
+            .zip(labels)
+            .map(|(raw, labels)| Calibration::fit(raw, labels))
+            .collect();
+        for (map, column) in maps.iter().zip(&mut columns) {
+            column.iter_mut().for_each(|raw| *raw = map.score(*raw));
+        }
+        let means: Vec<f32> = labels.iter().map(|column| mean(column)).collect();
+        let middle = mean(&means);
+        let mut calibrator = Self {
+            maps,
+            usual: means.iter().map(|mean| mean - middle).collect(),
+            believed: 1.0,
+        };
+        calibrator.believed = calibrator.part_come_true(&columns, labels);
+        let mut scores = vec![0.0; labels.len()];
+        for row in 0..columns.first().map_or(0, Vec::len) {
+            scores
+                .iter_mut()
+                .zip(&columns)
+                .for_each(|(score, column)| *score = column[row]);
+            calibrator.hold_back(&mut scores);
+            columns
+                .iter_mut()
+                .zip(&scores)
+                .for_each(|(column, score)| column[row] = *score);
+        }
+        (calibrator, columns)
+    }
+
+    /// Makes scores of raw predictions, in place.
+    pub(crate) fn calibrate(&self, raw: &mut [f32]) {
+        for (raw, map) in raw.iter_mut().zip(&self.maps) {
+            *raw = map.score(*raw);
+        }
+        self.hold_back(raw);
+    }
+
+    fn hold_back(&self, scores: &mut [f32]) {
+        let middle = mean(scores);
+        for (score, usual) in scores.iter_mut().zip(&self.usual) {
+            *score = (middle + usual + self.believed * (*score - middle - usual)).clamp(0.0, 1.0);
+        }
+    }
+
+    /// Slope of real against predicted differences.
+    fn part_come_true(&self, columns: &[Vec<f32>], labels: &[Vec<f32>]) -> f32 {
+        let (mut both, mut square) = (0.0, 0.0);
+        for row in 0..columns.first().map_or(0, Vec::len) {
+            let middle = |table: &[Vec<f32>]| {
+                #[expect(clippy::cast_precision_loss, reason = "a number of models")]
+                let n = table.len() as f32;
+                table.iter().map(|column| column[row]).sum::<f32>() / n
+            };
+            let (predicted, real) = (middle(columns), middle(labels));
+            for ((column, labels), usual) in columns.iter().zip(labels).zip(&self.usual) {
+                let difference = f64::from(column[row] - predicted - usual);
+                both += difference * f64::from(labels[row] - real - usual);
+                square += difference * difference;
+            }
+        }
+        if square > 1e-9 {
+            crate::rows::narrow((both / square).clamp(0.0, 1.0))
+        } else {
+            1.0
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of prompts or models")]
+fn mean(values: &[f32]) -> f32 {
+    let sum: f64 = values.iter().map(|value| f64::from(*value)).sum();
+    crate::rows::narrow(sum / values.len().max(1) as f64)
+}
+
 /// A monotone map from a raw prediction to a score.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Calibration {
@@ -105,5 +198,21 @@ mod tests {
         let alike = Calibration::fit(&[0.5; 8], &[1.0; 8]);
         assert!(alike.score(0.5) > 0.85);
         assert!((Calibration::fit(&[], &[]).score(0.3)).is_finite());
+    }
+
+    #[test]
+    fn differences_that_do_not_come_true_are_held_back() {
+        // Both models do alike on every prompt; predictions say that one is ahead here, the other there.
+        let row = |i: usize, model: usize| f32::from(u8::from((i / 2 + model).is_multiple_of(2))) * 0.4 + 0.3;
+        let columns: Vec<Vec<f32>> = (0..2).map(|model| (0..400).map(|i| row(i, model)).collect()).collect();
+        let label = |i: usize| f32::from(u8::from(i.is_multiple_of(2)));
+        let labels: Vec<Vec<f32>> = (0..2).map(|_| (0..400).map(label).collect()).collect();
+        let (calibrator, scores) = Calibrator::fit(columns, &labels);
+        let mut raw = [0.3, 0.7];
+        calibrator.calibrate(&mut raw);
+        assert!((raw[0] - raw[1]).abs() < 0.01, "{raw:?}");
+        assert!((scores[0][0] - scores[1][0]).abs() < 0.01);
+        let (calibrator, _) = Calibrator::fit(labels.clone(), &labels);
+        assert!(calibrator.believed > 0.99);
     }
 }

@@ -11,7 +11,7 @@ pub(crate) use knn::MOST_K;
 pub(crate) use mlp::HIDDEN;
 pub use mlp::Mlp;
 
-use crate::calibrate::Calibration;
+use crate::calibrate::Calibrator;
 use crate::components::Basis;
 use crate::embed::{Embed, WordTable};
 use crate::features::{N_SURFACE, Surface, Wanted, extract};
@@ -62,7 +62,7 @@ pub struct EmbeddingHead {
     pub(crate) width: usize,
     pub(crate) surface_scales: SurfaceScales,
     pub(crate) head: Head,
-    pub(crate) calibration: Vec<Calibration>,
+    pub(crate) calibrator: Calibrator,
 }
 
 impl EmbeddingHead {
@@ -94,9 +94,7 @@ impl EmbeddingHead {
         features[..self.width].copy_from_slice(point);
         features[self.width..].copy_from_slice(&standardised(surface, &self.surface_scales));
         self.head.raw(features, scores);
-        for (score, map) in scores.iter_mut().zip(&self.calibration) {
-            *score = map.score(*score);
-        }
+        self.calibrator.calibrate(scores);
     }
 }
 
@@ -163,14 +161,14 @@ fn learn_with(
     options: Options,
     step: &(dyn Fn() + Sync),
 ) -> Trained<EmbeddingHead> {
-    let (head, calibration, cross_fitted, strengths) = match kind {
+    let (head, calibrator, cross_fitted, strengths) = match kind {
         HeadKind::Ridge => {
             let fit = fit(features, data.labels, groups, options, step);
             let ridge = Ridge {
                 basis: fit.basis,
                 weights: fit.weights,
             };
-            (Head::Ridge(ridge), fit.calibration, fit.cross_fitted, fit.strengths)
+            (Head::Ridge(ridge), fit.calibrator, fit.cross_fitted, fit.strengths)
         }
         HeadKind::Knn => {
             let fitted = knn::learn(features, data.labels, groups, options, step);
@@ -186,20 +184,13 @@ fn learn_with(
         width,
         surface_scales: surfaces.scales.surface,
         head,
-        calibration,
+        calibrator,
     };
     Trained {
         predictor,
         cross_fitted,
         strengths,
     }
-}
-
-fn calibrated(calibration: &[Calibration], mut raw: Vec<Vec<f32>>) -> Vec<Vec<f32>> {
-    for (map, column) in calibration.iter().zip(&mut raw) {
-        column.iter_mut().for_each(|raw| *raw = map.score(*raw));
-    }
-    raw
 }
 
 fn with_surface(points: &Matrix, surfaces: &Rows) -> Matrix {

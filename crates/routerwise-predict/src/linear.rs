@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! z = Σ_b row[b] / √(Σ_b idf[b]²) + Σ_s surface[s] · W[s]        components, shared by all models
-//! score_m = σ(offset_m + slope_m · (mean_m + part_m · z))
+//! score_m = σ(offset_m + slope_m · (mean_m + part_m · z))         then differences between models held back
 //! ```
 //!
 //! A row is one cache line: the square of the feature's weight, then its share in each component. Nothing is allocated.
 
 use routerwise_types::Fingerprint;
 
-use crate::calibrate::Calibration;
+use crate::calibrate::Calibrator;
 use crate::components::Basis;
 use crate::features::{N_BUCKETS, N_SURFACE, Wanted, extract};
 use crate::predictor::{NotScored, Predictor};
@@ -21,7 +21,7 @@ use crate::rows::{LANES, Lanes, Scales, SurfaceScales, standardised};
 pub struct Linear {
     pub(crate) models: Vec<String>,
     pub(crate) basis: Basis,
-    pub(crate) calibration: Vec<Calibration>,
+    pub(crate) calibrator: Calibrator,
     /// Mean and factor of each surface value.
     pub(crate) surface_scales: SurfaceScales,
     pub(crate) surface: [Lanes; N_SURFACE],
@@ -36,7 +36,7 @@ impl Linear {
     pub(crate) fn new(
         models: &[String],
         basis: Basis,
-        calibration: Vec<Calibration>,
+        calibrator: Calibrator,
         scales: &Scales,
         weights: &[Lanes],
     ) -> Self {
@@ -48,7 +48,7 @@ impl Linear {
         Self {
             models: models.to_vec(),
             basis,
-            calibration,
+            calibrator,
             surface_scales: scales.surface,
             surface: std::array::from_fn(|at| weights[N_BUCKETS + at]),
             table: scales.bucket.iter().zip(weights).map(row).collect(),
@@ -88,9 +88,10 @@ impl Predictor for Linear {
 
     fn predict(&self, prompt: &PromptFacts<'_>, scores: &mut [f32]) -> Result<(), NotScored> {
         let components = self.components(prompt);
-        for (model, (score, calibration)) in scores.iter_mut().zip(&self.calibration).enumerate() {
-            *score = calibration.score(self.basis.label(model, &components));
+        for (model, score) in scores.iter_mut().enumerate().take(self.models.len()) {
+            *score = self.basis.label(model, &components);
         }
+        self.calibrator.calibrate(scores);
         Ok(())
     }
 }

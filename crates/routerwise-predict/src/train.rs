@@ -4,14 +4,15 @@
 //! 2. Prompts are dealt into folds, the same prompt always into one. A ridge fit on the other folds predicts each fold, at every strength.
 //! 3. Each component takes the strength with the least error on what was not learned from, or none: components that are noise
 //!    vanish. This is what keeps planning from optimising noise.
-//! 4. Calibration is fitted to those same predictions, which no fit has seen the answers of.
+//! 4. Calibration is fitted to those same predictions, which no fit has seen the answers of, and differences between models are scaled by
+//!    the part of them that came true.
 //! 5. One more fit on all prompts, with the strengths found, is what is served.
 //!
 //! The predictions of step 4 are returned too: plans for the very prompts that were learned from have to rest on them.
 
 use thiserror::Error;
 
-use crate::calibrate::Calibration;
+use crate::calibrate::Calibrator;
 use crate::components::Basis;
 use crate::features::Wanted;
 use crate::groups::Groups;
@@ -93,7 +94,7 @@ pub fn train(data: Labelled<'_>, options: Options, step: &(dyn Fn() + Sync)) -> 
     let rows = Rows::of(data.texts, Wanted::All);
     step();
     let fit = fit(&rows, data.labels, &groups, options, step);
-    let predictor = Linear::new(data.models, fit.basis, fit.calibration, &rows.scales, &fit.weights);
+    let predictor = Linear::new(data.models, fit.basis, fit.calibrator, &rows.scales, &fit.weights);
     Ok(Trained {
         predictor,
         cross_fitted: fit.cross_fitted,
@@ -115,7 +116,7 @@ pub(crate) fn enough(data: &Labelled<'_>, groups: &Groups) -> Result<(), CannotL
 /// A linear fit of components, whatever the features are.
 pub(crate) struct Fit {
     pub(crate) basis: Basis,
-    pub(crate) calibration: Vec<Calibration>,
+    pub(crate) calibrator: Calibrator,
     pub(crate) weights: Vec<Lanes>,
     pub(crate) cross_fitted: Vec<Vec<f32>>,
     pub(crate) strengths: Vec<Option<f64>>,
@@ -145,13 +146,13 @@ pub(crate) fn fit(
             cross_fitted_components[row][lane] = chosen.map_or(0.0, |chosen| by_strength[chosen][lane]);
         }
     }
-    let (calibration, cross_fitted) = calibrate(&basis, labels, &cross_fitted_components);
+    let (calibrator, cross_fitted) = calibrate(&basis, labels, &cross_fitted_components);
     let solution = ridge::solve(rows, &all, &targets);
     let weights = ridge::weights(rows, &all, &solution, &chosen);
     step();
     Fit {
         basis,
-        calibration,
+        calibrator,
         weights,
         cross_fitted,
         strengths: chosen.iter().map(|chosen| chosen.map(|at| STRENGTHS[at])).collect(),
@@ -194,16 +195,14 @@ fn choose(targets: &[Lanes], predicted: &[Vec<Predicted>]) -> [Option<usize>; LA
 }
 
 /// Maps to scores, and the scores.
-fn calibrate(basis: &Basis, labels: &[Vec<f32>], components: &[Lanes]) -> (Vec<Calibration>, Vec<Vec<f32>>) {
-    let of_model = |(model, labels): (usize, &Vec<f32>)| {
-        let raw: Vec<f32> = components
+fn calibrate(basis: &Basis, labels: &[Vec<f32>], components: &[Lanes]) -> (Calibrator, Vec<Vec<f32>>) {
+    let raw = |model: usize| {
+        components
             .iter()
             .map(|components| basis.label(model, components))
-            .collect();
-        let map = Calibration::fit(&raw, labels);
-        (map, raw.into_iter().map(|raw| map.score(raw)).collect())
+            .collect()
     };
-    labels.iter().enumerate().map(of_model).unzip()
+    Calibrator::fit((0..labels.len()).map(raw).collect(), labels)
 }
 
 /// Runs jobs on some threads; results come in the order of the jobs, whoever was first.

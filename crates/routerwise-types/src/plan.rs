@@ -43,6 +43,25 @@ pub struct Plan {
     /// How well the objective is met; absent where that is the highest quality on the whole cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub achievement: Option<Achievement>,
+    /// What it really scores where the scores that it was made from are predictions and measured ones are known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub realised: Vec<Realised>,
+}
+
+/// A plan on predicted scores, its routing rule played over prompts whose answers are known.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Realised {
+    /// The file of the prompts.
+    pub on: String,
+    /// How many prompts.
+    pub n_prompts: usize,
+    /// Quality by the predicted scores. How far it is above what is realised is the winner's curse.
+    pub predicted: f64,
+    /// Quality by the measured scores.
+    pub realised: f64,
+    /// Quality by the measured scores when models answer by chance, in the same fractions.
+    pub static_mix: f64,
 }
 
 /// How well an objective other than the highest quality on the whole cluster is met, with proof.

@@ -8,6 +8,7 @@ mod learning;
 mod objective;
 mod plan_file;
 mod predictor_file;
+mod realised;
 mod render;
 mod table;
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use routerwise_inputs::write_atomically;
 use routerwise_predict::file::{PredictorFile, decode, encode};
+use routerwise_types::answer::predictors::Verdict;
 
 use crate::failure::Failure;
 
@@ -27,3 +28,16 @@ pub(crate) fn write(file: &Path, predictor: &PredictorFile) -> Result<(), Failur
         file.display()
     )))
 }
+
+/// What predicted, in the words of a scores file: kind, content, and what its test says.
+pub(crate) fn described(file: &PredictorFile) -> String {
+    let verdict = file.about.test.as_ref().map_or("untested", |test| match test.verdict {
+        Verdict::Better => "better than a static mix",
+        Verdict::Unclear => "perhaps better than a static mix",
+        Verdict::NotBetter => NOT_BETTER,
+    });
+    format!("{} {}: {verdict}", file.about.kind, file.about.data.short())
+}
+
+/// What a scores file says of a predictor that is worth nothing.
+pub(crate) const NOT_BETTER: &str = "no better than a static mix";

@@ -37,6 +37,7 @@ pub(crate) fn plan(scenario: &Scenario, plan: &Plan, out: &mut dyn Write) -> io:
     placement(scenario, plan, out)?;
     certificate(plan, out)?;
     achievement::achievement(scenario, plan, out)?;
+    predictors::realised(plan, out)?;
     binds(plan, out)?;
     cautions(scenario, plan, out)
 }

@@ -215,3 +215,48 @@ fn a_predictor_is_not_judged_on_what_it_was_learned_from() {
     let (code, out, _) = routerwise(folder.path(), &[&arguments[..], &["--drop-known"]].concat());
     assert!(code == 0 && out.contains("99"), "{out}");
 }
+
+#[test]
+fn plans_on_predictions_say_what_they_really_score() {
+    let folder = common::tiny();
+    let scenario = folder.path().join("tiny");
+    // Questions of two kinds for the models of the scenario; which model is right, the text says.
+    let mut text = "prompt_id,prompt,score:small,score:large\n".to_owned();
+    for i in 0..240_usize {
+        let word = ["statute", "algebra"][i % 2];
+        let noise = usize::from(i * 31 % 5 == 0);
+        writeln!(
+            text,
+            "p{i},What does {word} say about case {i}?,{},{}",
+            (i % 2) ^ noise,
+            (i + 1) % 2
+        )
+        .unwrap();
+    }
+    fs::write(folder.path().join("measured.csv"), text).unwrap();
+    let target = scenario.join("scores.csv");
+    let arguments = ["train", "measured.csv", "--cross-fitted", target.to_str().unwrap()];
+    let (code, _, err) = routerwise(folder.path(), &arguments);
+    assert_eq!(code, 0, "{err}");
+    let (code, out, err) = routerwise(folder.path(), &["plan", "tiny", "--judge-on", "tiny/scores.csv"]);
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(
+        out.matches("Scores are predictions: on the 240 prompts").count(),
+        2,
+        "{out}"
+    );
+    let plan: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(scenario.join("plan.json")).unwrap()).unwrap();
+    let figure = |name: &str| plan["realised"][0][name].as_f64().unwrap();
+    let quality = plan["certificate"]["quality"].as_f64().unwrap();
+    assert!(
+        (figure("predicted") - quality).abs() < 0.01,
+        "{quality} {}",
+        figure("predicted")
+    );
+    assert!(figure("realised") > figure("static_mix"), "{}", plan["realised"]);
+    let (code, _, err) = routerwise(folder.path(), &["verify", "tiny/plan.json"]);
+    assert_eq!(code, 0, "{err}");
+    let (code, _, err) = routerwise(folder.path(), &["plan", "tiny", "--judge-on", "measured.csv"]);
+    assert!(code == 2 && err.contains("predicted and measured"), "{err}");
+}

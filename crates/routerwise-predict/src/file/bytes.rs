@@ -1,6 +1,7 @@
 //! Numbers to bytes and back; every length is checked before it is used.
 
 use super::Unreadable;
+use crate::calibrate::{Calibration, Calibrator};
 
 #[derive(Default)]
 pub(crate) struct Writer(Vec<u8>);
@@ -21,6 +22,14 @@ impl Writer {
 
     pub(crate) fn number(&mut self, number: usize) {
         self.0.extend_from_slice(&(number as u64).to_le_bytes());
+    }
+
+    pub(crate) fn calibrator(&mut self, calibrator: &Calibrator) {
+        for map in &calibrator.maps {
+            self.floats(&[map.offset, map.slope]);
+        }
+        self.floats(&calibrator.usual);
+        self.floats(&[calibrator.believed]);
     }
 
     pub(crate) fn append(&mut self, bytes: &[u8]) {
@@ -102,6 +111,18 @@ impl<'a> Reader<'a> {
     pub(crate) fn rows<const N: usize>(&mut self, n: usize) -> Result<Vec<[f32; N]>, Unreadable> {
         let flat = self.floats(n.checked_mul(N).ok_or_else(short)?)?;
         Ok(flat.as_chunks::<N>().0.to_vec())
+    }
+
+    pub(crate) fn calibrator(&mut self, n_models: usize) -> Result<Calibrator, Unreadable> {
+        let maps = self
+            .rows::<2>(n_models)?
+            .into_iter()
+            .map(|[offset, slope]| Calibration { offset, slope });
+        Ok(Calibrator {
+            maps: maps.collect(),
+            usual: self.floats(n_models)?,
+            believed: self.floats(1)?[0],
+        })
     }
 
     pub(crate) fn is_empty(&self) -> Result<(), Unreadable> {

@@ -2,7 +2,6 @@
 
 use super::Unreadable;
 use super::bytes::{Reader, Writer};
-use crate::calibrate::Calibration;
 use crate::components::Basis;
 use crate::embed::{WIDTH, WordTable};
 use crate::features::{N_BUCKETS, N_SURFACE};
@@ -56,9 +55,7 @@ pub(super) fn write_head(head: &EmbeddingHead, body: &mut Writer) {
     for (mean, factor) in &head.surface_scales {
         body.floats(&[*mean, *factor]);
     }
-    for map in &head.calibration {
-        body.floats(&[map.offset, map.slope]);
-    }
+    body.calibrator(&head.calibrator);
     match &head.head {
         Head::Ridge(ridge) => {
             body.number(RIDGE);
@@ -90,11 +87,7 @@ pub(super) fn read_head(body: &mut Reader<'_>, models: &[String]) -> Result<Embe
     let width = body.number(MOST_WIDTH)?;
     let n_features = width + N_SURFACE;
     let scales = body.rows::<2>(N_SURFACE)?;
-    let calibration = body
-        .rows::<2>(n)?
-        .into_iter()
-        .map(|[offset, slope]| Calibration { offset, slope });
-    let calibration = calibration.collect();
+    let calibrator = body.calibrator(n)?;
     let head = match body.number(MLP)? {
         RIDGE => Head::Ridge(Ridge {
             basis: Basis {
@@ -125,6 +118,6 @@ pub(super) fn read_head(body: &mut Reader<'_>, models: &[String]) -> Result<Embe
         width,
         surface_scales: std::array::from_fn(|at| (scales[at][0], scales[at][1])),
         head,
-        calibration,
+        calibrator,
     })
 }

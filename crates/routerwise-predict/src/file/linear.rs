@@ -2,7 +2,6 @@
 
 use super::Unreadable;
 use super::bytes::{Reader, Writer};
-use crate::calibrate::Calibration;
 use crate::components::Basis;
 use crate::features::{N_BUCKETS, N_SURFACE};
 use crate::linear::Linear;
@@ -13,9 +12,7 @@ pub(crate) fn body(linear: &Linear) -> Vec<u8> {
     let mut body = Writer::default();
     body.floats(&linear.basis.mean);
     body.floats(linear.basis.parts.as_flattened());
-    for map in &linear.calibration {
-        body.floats(&[map.offset, map.slope]);
-    }
+    body.calibrator(&linear.calibrator);
     for (mean, factor) in &linear.surface_scales {
         body.floats(&[*mean, *factor]);
     }
@@ -30,17 +27,13 @@ pub(crate) fn read(body: &mut Reader<'_>, models: &[String]) -> Result<Linear, U
         mean: body.floats(n)?,
         parts: body.rows(n)?,
     };
-    let calibration = body
-        .rows::<2>(n)?
-        .into_iter()
-        .map(|[offset, slope]| Calibration { offset, slope });
-    let calibration = calibration.collect();
+    let calibrator = body.calibrator(n)?;
     let scales = body.rows::<2>(N_SURFACE)?;
     let surface = body.rows::<LANES>(N_SURFACE)?;
     Ok(Linear {
         models: models.to_vec(),
         basis,
-        calibration,
+        calibrator,
         surface_scales: std::array::from_fn(|at| (scales[at][0], scales[at][1])),
         surface: std::array::from_fn(|at| surface[at]),
         table: body.rows(N_BUCKETS)?,

@@ -1,6 +1,6 @@
 //! The mean label of the nearest prompts, nearer ones counting more.
 
-use crate::calibrate::Calibration;
+use crate::calibrate::Calibrator;
 use crate::groups::Groups;
 use crate::matrix::Matrix;
 use crate::train::{N_FOLDS, Options, in_parallel};
@@ -74,7 +74,7 @@ pub(crate) fn learn(
     groups: &Groups,
     options: Options,
     step: &(dyn Fn() + Sync),
-) -> (Knn, Vec<Calibration>, Vec<Vec<f32>>) {
+) -> (Knn, Calibrator, Vec<Vec<f32>>) {
     let n_models = labels.len();
     let n_rows = features.n_rows();
     let by_row = (0..n_rows)
@@ -121,17 +121,12 @@ pub(crate) fn learn(
             .zip(&by_k[best])
             .for_each(|(column, raw)| column[*row] = *raw);
     }
-    let calibration: Vec<Calibration> = raw
-        .iter()
-        .zip(labels)
-        .map(|(raw, labels)| Calibration::fit(raw, labels))
-        .collect();
-    let cross_fitted = super::calibrated(&calibration, raw);
+    let (calibrator, cross_fitted) = Calibrator::fit(raw, labels);
     let knn = Knn {
         features: features.clone(),
         labels: by_row,
         k: KS[best].min(MOST_K),
     };
     step();
-    (knn, calibration, cross_fitted)
+    (knn, calibrator, cross_fitted)
 }

@@ -4,7 +4,7 @@ use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use crate::calibrate::Calibration;
+use crate::calibrate::Calibrator;
 use crate::groups::Groups;
 use crate::matrix::Matrix;
 use crate::train::{N_FOLDS, Options, in_parallel};
@@ -158,7 +158,7 @@ pub(crate) fn learn(
     groups: &Groups,
     options: Options,
     step: &(dyn Fn() + Sync),
-) -> (Mlp, Vec<Calibration>, Vec<Vec<f32>>) {
+) -> (Mlp, Calibrator, Vec<Vec<f32>>) {
     let (n_models, n_rows) = (labels.len(), features.n_rows());
     let by_row = (0..n_rows)
         .flat_map(|row| labels.iter().map(move |column| column[row]))
@@ -186,12 +186,7 @@ pub(crate) fn learn(
     for (row, values) in predicted.iter().flatten() {
         raw.iter_mut().zip(values).for_each(|(column, raw)| column[*row] = *raw);
     }
-    let calibration: Vec<Calibration> = raw
-        .iter()
-        .zip(labels)
-        .map(|(raw, labels)| Calibration::fit(raw, labels))
-        .collect();
-    let cross_fitted = super::calibrated(&calibration, raw);
+    let (calibrator, cross_fitted) = Calibrator::fit(raw, labels);
     let all: Vec<usize> = (0..n_rows).collect();
-    (fit(&all, 0), calibration, cross_fitted)
+    (fit(&all, 0), calibrator, cross_fitted)
 }

@@ -98,6 +98,7 @@ pub(super) fn plan(prices: &[f64], n_replicas: &[u32], parts: &[f64]) -> Plan {
             dual_points: Vec::new(),
         },
         achievement: None,
+        realised: Vec::new(),
     }
 }
 

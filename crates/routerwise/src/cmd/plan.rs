@@ -8,6 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use routerwise_inputs::Paths;
 use routerwise_plan::Outcome;
 use routerwise_plan::explain::{rate_limits, what_would_help};
 use routerwise_plan::problem::Unplannable;
@@ -20,6 +21,8 @@ use crate::cli::{Format, ScenarioArgs};
 use crate::cmd::frontier::{self, FrontierArgs};
 use crate::failure::{Answer, Failure};
 use crate::objective::ObjectiveArgs;
+use crate::predictor_file::NOT_BETTER;
+use crate::realised::Judge;
 use crate::table::print_json;
 use crate::{plan_file, render};
 
@@ -74,6 +77,9 @@ pub(crate) struct Args {
         help_heading = "How long"
     )]
     stop_after: Option<f64>,
+    /// Where scores are predictions: say what the plan really scores on these prompts too (a scores file with `score:` and `label:` columns)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["spread", "search"], help_heading = "Files")]
+    judge_on: Vec<PathBuf>,
     #[command(flatten)]
     objective: ObjectiveArgs,
     #[command(flatten)]
@@ -102,6 +108,7 @@ Examples:
   routerwise plan scenarios/demo --frontier target --from 100ms --to 2s --svg frontier.svg
   routerwise plan scenarios/demo --format json | jq .certificate.gap
   routerwise plan big --stop-after 10                      the best plan of ten seconds, with its gap
+  routerwise plan scenario --judge-on held-out.parquet     scores are predictions: what does the plan really score there?
   routerwise plan small --search exhaustive                the search of the paper on the same input; no plan file
   routerwise plan small --spread --svg spread.svg          every setup solved: best, worst, quantiles, histogram
 
@@ -111,7 +118,9 @@ Profiles must exist: `routerwise profile --simulate` makes them. Exit code 1 say
 
 pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
     let paths = args.scenario.paths();
-    let mut scenario = args.scenario.load()?.scenario;
+    let loaded = args.scenario.load()?;
+    let (judges, predicted_by) = judges(args, &paths, &loaded.score_columns)?;
+    let mut scenario = loaded.scenario;
     routerwise_inputs::profiles::require(&scenario, &paths.profiles)?;
     override_workload(args, &mut scenario)?;
     if let Some(axis) = args.frontier.axis() {
@@ -123,7 +132,13 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
         return run(args, &scenario, out);
     }
     let parent = args.parent.as_deref().map(plan_file::read).transpose()?;
-    let outcome = watched::plan(&scenario, parent.as_ref(), args.stop_after)?;
+    let mut outcome = watched::plan(&scenario, parent.as_ref(), args.stop_after)?;
+    if let Outcome::Optimal(plan) | Outcome::Feasible { plan, .. } = &mut outcome
+        && !judges.is_empty()
+    {
+        plan.realised = judges.iter().map(|judge| judge.judge(&scenario, plan)).collect();
+        plan.id = plan.fingerprint();
+    }
     match (&outcome, args.format) {
         (Outcome::Infeasible(miss), Format::Table) => {
             render::near_miss(&scenario, miss, out)?;
@@ -171,6 +186,9 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
                 Format::Json => write!(out, "{}", plan_file::to_json(plan))?,
                 Format::Table => {
                     render::plan(&scenario, plan, out)?;
+                    if let Some(by) = predicted_by.filter(|by| by.ends_with(NOT_BETTER)) {
+                        writeln!(out, " Warning: the scores are predictions by {by} in its own test.")?;
+                    }
                     writeln!(out, "\n Written to {}", file.display())?;
                     out.flush()?;
                     outlook(&scenario, &outcome, plan, out)?;
@@ -216,6 +234,16 @@ fn all_setups_can_be_solved(scenario: &Scenario) -> Result<(), Failure> {
         what: what.into(),
         help: "take the objective, the budget or the levels out of the workload, or plan jointly".into(),
     })
+}
+
+/// Tables in which measured scores stand beside predictions: the scenario's own, where it is one, and those that the user named.
+fn judges(args: &Args, paths: &Paths, score_columns: &[String]) -> Result<(Vec<Judge>, Option<String>), Failure> {
+    let (own, predicted_by) = Judge::read(&paths.scores, score_columns)?;
+    let mut judges: Vec<Judge> = own.into_iter().collect();
+    for file in &args.judge_on {
+        judges.push(Judge::require(file, score_columns)?);
+    }
+    Ok((judges, predicted_by))
 }
 
 fn default_file(workload: &Path) -> PathBuf {

@@ -8,7 +8,7 @@ use routerwise_predict::file::PredictorFile;
 use routerwise_predict::groups::Groups;
 use routerwise_predict::{Piece, Predictor as _, PromptFacts};
 use routerwise_types::answer::ANSWER_SCHEMA;
-use routerwise_types::answer::predictors::{ModelScore, PromptScores};
+use routerwise_types::answer::predictors::{ModelScore, PromptScores, Verdict};
 
 use crate::cli::Format;
 use crate::failure::{Answer, Failure};
@@ -132,6 +132,17 @@ fn score_file(predictor: &PredictorFile, from: &Path, to: &Path, out: &mut dyn W
         predictor.models().len(),
         to.display()
     )?;
+    if predictor
+        .about
+        .test
+        .as_ref()
+        .is_some_and(|test| test.verdict == Verdict::NotBetter)
+    {
+        writeln!(
+            out,
+            "Warning: in its test, routing by this predictor was no better than a static mix."
+        )?;
+    }
     let n_known = Groups::by_prompt(&texts).shared_with(&predictor.trained_on).len();
     if n_known > 0 {
         writeln!(

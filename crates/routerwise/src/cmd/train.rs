@@ -84,7 +84,13 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
         predictor: trained.predictor,
     };
     if let Some(path) = &args.cross_fitted {
-        write_cross_fitted(&args.scores, path, &labels, &trained.cross_fitted)?;
+        write_cross_fitted(
+            &args.scores,
+            path,
+            &labels,
+            &trained.cross_fitted,
+            &predictor_file::described(&file),
+        )?;
     }
     predictor_file::write(&args.out, &file)?;
     print(args, &labels, file.about.test, out)?;
@@ -92,8 +98,15 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
 }
 
 /// The scores file again: predictions as `score:<model>`, what was measured as `label:<model>`.
-fn write_cross_fitted(from: &Path, to: &Path, labels: &Labels, predicted: &[Vec<f32>]) -> Result<(), Failure> {
+fn write_cross_fitted(
+    from: &Path,
+    to: &Path,
+    labels: &Labels,
+    predicted: &[Vec<f32>],
+    by: &str,
+) -> Result<(), Failure> {
     let mut table = tables::read(from)?.rows(&labels.rows);
+    table.say_predicted_by(by);
     for (model, predicted) in labels.models.iter().zip(predicted) {
         let score = format!("score:{model}");
         table.rename(&score, &format!("label:{model}"));

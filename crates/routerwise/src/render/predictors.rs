@@ -6,6 +6,8 @@ use routerwise_types::answer::predictors::{
     Evaluation, Interval, ModelTest, PredictorTest, SourceTest, SplitBy, Verdict,
 };
 
+use routerwise_types::plan::Plan;
+
 use crate::table::table;
 
 /// All tests: a line each, and in full where that is asked for.
@@ -119,6 +121,25 @@ pub(crate) fn test(test: &PredictorTest, out: &mut dyn Write) -> io::Result<()> 
         writeln!(out, "\n{}", table(header, "lrrrrr", rows))?;
     }
     writeln!(out, "\n {}", verdict(test))
+}
+
+/// What a plan on predictions really scores.
+pub(super) fn realised(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
+    for realised in &plan.realised {
+        let promised = realised.predicted - realised.realised;
+        writeln!(
+            out,
+            " Scores are predictions: on the {} prompts of {} they say {:.4}, and the answers measured {:.4} (promised {:+.4}; by chance in the same fractions {:.4}).",
+            realised.n_prompts, realised.on, realised.predicted, realised.realised, promised, realised.static_mix
+        )?;
+        if realised.realised <= realised.static_mix {
+            writeln!(
+                out,
+                " Warning: routing by these predictions is no better than chance in the same fractions; see `routerwise evaluate`."
+            )?;
+        }
+    }
+    Ok(())
 }
 
 fn headline(test: &PredictorTest) -> String {
