@@ -25,6 +25,7 @@ pub mod questions;
 pub mod report;
 pub mod scenario;
 pub mod schema;
+pub mod serve;
 pub mod tables;
 pub mod trace;
 

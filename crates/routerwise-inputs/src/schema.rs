@@ -1,14 +1,18 @@
 //! JSON Schemas of the files that programs write.
 
 use routerwise_types::answer::bench::{BenchRecord, BenchReport};
+use routerwise_types::answer::decision::RouteDecision;
 use routerwise_types::answer::difference::Difference;
 use routerwise_types::answer::engines::Engines;
 use routerwise_types::answer::frontier::Frontier;
 use routerwise_types::answer::labelling::Labelling;
 use routerwise_types::answer::predictors::{Evaluation, PromptScores};
+use routerwise_types::answer::replay::Replay;
+use routerwise_types::answer::serving::Serving;
 use routerwise_types::answer::setups::{ExhaustiveSearch, Spread};
 use routerwise_types::answer::{Explanation, NoPlan, Simulation, Verification};
 use routerwise_types::comparison::Comparison;
+use routerwise_types::decisions::DecisionRecord;
 use routerwise_types::plan::Plan;
 use routerwise_types::profile::ProfileSet;
 use schemars::schema_for;
@@ -54,11 +58,19 @@ pub enum Document {
     Evaluate,
     /// What `routerwise score --format json` prints.
     Score,
+    /// What `POST /v1/route` of the gateway answers.
+    Route,
+    /// A line of the gateway's decision log.
+    Decision,
+    /// What `routerwise serve --format json` prints.
+    Serve,
+    /// What `routerwise replay --format json` prints.
+    Replay,
 }
 
 impl Document {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 22] = [
         Self::Plan,
         Self::Profile,
         Self::Check,
@@ -77,6 +89,10 @@ impl Document {
         Self::Emulate,
         Self::Evaluate,
         Self::Score,
+        Self::Route,
+        Self::Decision,
+        Self::Serve,
+        Self::Replay,
     ];
 
     /// Its name on the command line; its schema is `docs/reference/schemas/<name>.json`.
@@ -101,6 +117,10 @@ impl Document {
             Self::Emulate => "emulate",
             Self::Evaluate => "evaluate",
             Self::Score => "score",
+            Self::Route => "route",
+            Self::Decision => "decision",
+            Self::Serve => "serve",
+            Self::Replay => "replay",
         }
     }
 
@@ -129,6 +149,10 @@ impl Document {
             Self::Emulate => schema_for!(Engines),
             Self::Evaluate => schema_for!(Evaluation),
             Self::Score => schema_for!(PromptScores),
+            Self::Route => schema_for!(RouteDecision),
+            Self::Decision => schema_for!(DecisionRecord),
+            Self::Serve => schema_for!(Serving),
+            Self::Replay => schema_for!(Replay),
         };
         let text = serde_json::to_string_pretty(&schema).expect("a schema holds only what JSON holds");
         format!("{text}\n")

@@ -1,12 +1,15 @@
 //! What commands print with `--format json`, beside plans and profiles.
 
 pub mod bench;
+pub mod decision;
 pub mod difference;
 pub mod engines;
 pub mod explanation;
 pub mod frontier;
 pub mod labelling;
 pub mod predictors;
+pub mod replay;
+pub mod serving;
 pub mod setups;
 
 use schemars::JsonSchema;

@@ -3,6 +3,7 @@
 use std::ops::{Range, RangeInclusive};
 
 use toml::de::DeValue;
+use toml::value::{Datetime, Offset};
 
 use super::{Document, Table, quoted};
 use crate::quantity::{self, Unit};
@@ -70,6 +71,22 @@ impl<'d> Value<'d> {
 
     pub(crate) fn boolean(&self) -> Option<bool> {
         self.value.as_bool().or_else(|| self.wrong_kind("`true` or `false`"))
+    }
+
+    /// Whether it is `false`, which switches off what would otherwise have a value.
+    pub(crate) fn is_false(&self) -> bool {
+        self.value.as_bool() == Some(false)
+    }
+
+    /// A date, with or without a time, in seconds since 1970; without an offset it is UTC.
+    pub(crate) fn moment(&self) -> Option<u64> {
+        let moment = match &self.value {
+            DeValue::Datetime(moment) => seconds_since_1970(moment),
+            _ => None,
+        };
+        moment.or_else(|| {
+            self.wrong_kind("a date from 1970 on without quotes, such as 2027-01-31 or 2027-01-31T12:00:00Z")
+        })
     }
 
     /// A whole number in a range.
@@ -212,4 +229,22 @@ fn json(value: &DeValue<'_>) -> serde_json::Value {
             .map(|(key, value)| (key.get_ref().to_string(), json(value.get_ref())))
             .collect(),
     }
+}
+
+fn seconds_since_1970(moment: &Datetime) -> Option<u64> {
+    let date = moment.date?;
+    let (hour, minute, second) = moment
+        .time
+        .map_or((0, 0, 0), |time| (time.hour, time.minute, time.second.unwrap_or(0)));
+    let offset_minutes = match moment.offset {
+        Some(Offset::Custom { minutes }) => i64::from(minutes),
+        Some(Offset::Z) | None => 0,
+    };
+    // Days of the Gregorian calendar, with years that begin in March so that the leap day is the last one.
+    let (year, month, day) = (i64::from(date.year), i64::from(date.month), i64::from(date.day));
+    let year = if month <= 2 { year - 1 } else { year };
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + day_of_year - 719_468;
+    let minutes = (days * 24 + i64::from(hour)) * 60 + i64::from(minute) - offset_minutes;
+    u64::try_from(minutes * 60 + i64::from(second)).ok()
 }
