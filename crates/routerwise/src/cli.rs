@@ -23,6 +23,7 @@ Examples:
   routerwise demo                          the whole job on a shipped scenario
   routerwise plan scenarios/demo           plan, print, and write scenarios/demo/plan.json
   routerwise compare scenarios/demo        joint planning beside what people do today
+  routerwise serve plan.json --upstream …  the gateway in front of a plan's engines
   routerwise check scenarios/demo          validate a scenario and print every value in force
   routerwise label prompts.jsonl --help    score your models on your own prompts
   routerwise schema plan                   print the JSON Schema of a plan file
@@ -48,6 +49,8 @@ pub(crate) enum Command {
     Score(cmd::score::Args),
     Evaluate(cmd::evaluate::Args),
     Import(cmd::import::Args),
+    Serve(Box<cmd::serve::Args>),
+    Replay(cmd::replay::Args),
     Check(cmd::check::Args),
     Schema(cmd::schema::Args),
 }
@@ -70,6 +73,8 @@ impl Command {
             Self::Score(args) => cmd::score::run(args, out),
             Self::Evaluate(args) => cmd::evaluate::run(args, out),
             Self::Import(args) => cmd::import::run(args, out),
+            Self::Replay(args) => cmd::replay::run(args, out),
+            Self::Serve(args) => cmd::serve::run(args, out),
             Self::Check(args) => cmd::check::run(args, out),
             Self::Schema(args) => cmd::schema::run(args, out),
         }

@@ -58,6 +58,14 @@ enum Name {
     Evaluate,
     /// What `routerwise score --format json` prints
     Score,
+    /// What `POST /v1/route` of the gateway answers
+    Route,
+    /// A line of the gateway's decision log
+    Decision,
+    /// What `routerwise serve --format json` prints
+    Serve,
+    /// The report of `routerwise replay --format json`
+    Replay,
 }
 
 pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
@@ -80,6 +88,10 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
         Name::Emulate => Document::Emulate,
         Name::Evaluate => Document::Evaluate,
         Name::Score => Document::Score,
+        Name::Route => Document::Route,
+        Name::Decision => Document::Decision,
+        Name::Serve => Document::Serve,
+        Name::Replay => Document::Replay,
     };
     write!(out, "{}", document.schema())?;
     Ok(Answer::Yes)

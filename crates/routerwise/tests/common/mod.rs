@@ -6,6 +6,8 @@
     reason = "each test file uses its own part; the panic is the report"
 )]
 
+pub(crate) mod gateway;
+
 use std::fs;
 use std::path::Path;
 

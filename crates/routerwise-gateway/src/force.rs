@@ -1,0 +1,323 @@
+//! What is in force: plan, settings, keys, replicas and the router, in one piece that is exchanged as one.
+//!
+//! A request keeps the piece that it came in under to its end. A reload makes a new piece out of what the old one has learned (connections,
+//! used-up minutes) and puts it in the old one's place; where anything is wrong the old one stays.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use routerwise_route::RouterCore;
+use routerwise_route::curves::Curves;
+use routerwise_route::event::Event;
+use routerwise_route::facts::ModelSet;
+use routerwise_route::settings::{self as core, Pricing, RouteSettings};
+use routerwise_types::Seconds;
+use routerwise_types::plan::Plan;
+use routerwise_types::serve::{Key, OutOfReach, Prices, Route, Settings};
+use tokio::time::Instant;
+
+use crate::desk::Desk;
+use crate::keys::Keys;
+use crate::log::Log;
+use crate::meters::{ModelMeters, RouteMeters};
+use crate::metrics::Metrics;
+use crate::scorer::Scorer;
+use crate::upstream::Upstream;
+
+/// Route of requests that name a model themselves.
+const BY_NAME: &str = "by-name";
+
+/// Everything that a reload may change, as it was read.
+#[derive(Debug)]
+pub struct Loaded {
+    /// How the gateway runs.
+    pub settings: Settings,
+    /// What it routes by.
+    pub plan: Plan,
+    /// What the plan expects of its replicas; prices stay the plan's without.
+    pub curves: Option<Curves>,
+    /// Where scores come from.
+    pub scorer: Scorer,
+    /// Who may ask.
+    pub keys: Vec<Key>,
+}
+
+/// What a client may write as `model`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Route(usize),
+    Model(usize),
+}
+
+/// What is in force.
+#[derive(Debug)]
+pub(crate) struct Force {
+    pub(crate) settings: Settings,
+    pub(crate) plan: Plan,
+    /// The beginning of the plan's id.
+    pub(crate) plan_name: String,
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) scorer: Scorer,
+    pub(crate) keys: Keys,
+    pub(crate) log: Option<Arc<Log>>,
+    /// What clients are shown; plain HTTP without.
+    pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
+    /// Replicas by model and number, as the router counts them; nothing where the plan has one that nobody gave an address.
+    pub(crate) upstreams: Vec<Vec<Option<Arc<Upstream>>>>,
+    pub(crate) names: Vec<Arc<str>>,
+    pub(crate) models: Vec<ModelMeters>,
+    pub(crate) routes: Vec<RouteMeters>,
+    targets: HashMap<String, Target>,
+    /// Index of the plan's policy that each route starts with.
+    policies: Vec<usize>,
+}
+
+impl Force {
+    /// Makes it, out of what was read and what was learned before.
+    ///
+    /// # Errors
+    /// What does not go together.
+    pub(crate) fn new(loaded: Loaded, before: Option<&Self>, metrics: &Arc<Metrics>) -> Result<Self, String> {
+        let Loaded {
+            settings,
+            plan,
+            curves,
+            scorer,
+            keys,
+        } = loaded;
+        let placed = placed(&settings, &plan)?;
+        let upstreams = upstreams(&placed, before, &settings)?;
+        let core_settings = core_settings(&settings, &plan)?;
+        let core = RouterCore::new(&plan, curves, core_settings).map_err(|error| error.to_string())?;
+        let now = Instant::now();
+        let desk = Desk::new(core, now);
+        tell(&desk, &plan, &placed);
+        let names: Vec<Arc<str>> = plan.models.iter().map(|model| model.name.as_str().into()).collect();
+        let targets = targets(&settings, &plan)?;
+        let log = log(&settings, before, metrics)?;
+        let tls = settings.tls.as_ref().map(crate::tls::server).transpose()?;
+        let empty = Keys::default();
+        let keys = Keys::new(keys, before.map_or(&empty, |before| &before.keys), now.into_std());
+        let policy_of = |route: &Route| {
+            let own = plan.policies.iter().position(|policy| policy.route == route.of_plan);
+            own.unwrap_or(0)
+        };
+        let mut policies: Vec<usize> = settings.routes.iter().map(policy_of).collect();
+        policies.push(0);
+        let routes = settings.routes.iter().map(|route| route.name.as_str()).chain([BY_NAME]);
+        let routes = routes.map(|name| RouteMeters::new(name, &names, metrics)).collect();
+        let models = names.iter().map(|name| ModelMeters::new(name, metrics)).collect();
+        let plan_name = plan.id.short().to_string();
+        Ok(Self {
+            plan_name,
+            desk,
+            scorer,
+            keys,
+            log,
+            tls,
+            upstreams,
+            names,
+            models,
+            routes,
+            targets,
+            policies,
+            settings,
+            plan,
+        })
+    }
+
+    pub(crate) fn target(&self, name: &str) -> Option<Target> {
+        self.targets.get(name).copied()
+    }
+
+    /// The router's route of a target.
+    pub(crate) fn route_of(&self, target: Target) -> usize {
+        match target {
+            Target::Route(route) => route,
+            Target::Model(_) => self.settings.routes.len(),
+        }
+    }
+
+    pub(crate) fn model_ix(&self, name: &str) -> Option<usize> {
+        self.names.iter().position(|model| **model == *name)
+    }
+
+    pub(crate) fn policy(&self, route: usize) -> &routerwise_types::plan::RoutePolicy {
+        &self.plan.policies[self.policies[route]]
+    }
+
+    /// Target of the time to first token of a route: its own, or that of the plan where it has one for the mean.
+    pub(crate) fn ttft_target(&self, route: usize) -> Option<f64> {
+        use routerwise_types::workload::Metric;
+        let own = self.settings.routes.get(route).and_then(|route| route.ttft_target);
+        own.map(|target| target.as_secs_f64()).or_else(|| {
+            let slo = self.plan.slos.iter().find(|slo| slo.metric == Metric::Ttft)?;
+            Some(slo.target.value())
+        })
+    }
+
+    /// Whether any replica could answer now.
+    pub(crate) fn is_ready(&self) -> bool {
+        let snapshot = self.desk.snapshot();
+        let mut replicas = snapshot.models.iter().flat_map(|model| &model.replicas);
+        replicas.any(|replica| replica.present && replica.healthy)
+    }
+}
+
+/// Endpoints by model and replica number.
+type Placed = Vec<Vec<Option<routerwise_types::serve::Endpoint>>>;
+
+fn placed(settings: &Settings, plan: &Plan) -> Result<Placed, String> {
+    let mut placed: Placed = plan
+        .models
+        .iter()
+        .map(|model| vec![None; model.replicas.len()])
+        .collect();
+    for endpoint in &settings.replicas {
+        let Some(model) = plan.models.iter().position(|model| model.name == endpoint.model) else {
+            let known: Vec<String> = plan.models.iter().map(|model| format!("`{}`", model.name)).collect();
+            return Err(format!(
+                "a replica is of `{}`, which is no model of the plan; it has {}",
+                endpoint.model,
+                known.join(", ")
+            ));
+        };
+        let slots = &mut placed[model];
+        let at = endpoint
+            .replica
+            .filter(|nth| slots.get(*nth).is_some_and(Option::is_none))
+            .or_else(|| slots.iter().position(Option::is_none));
+        match at {
+            Some(at) => slots[at] = Some(endpoint.clone()),
+            None => slots.push(Some(endpoint.clone())),
+        }
+    }
+    if placed.iter().flatten().all(Option::is_none) {
+        return Err("no replica has an address".to_owned());
+    }
+    Ok(placed)
+}
+
+/// Those whose settings are the same keep their connections.
+fn upstreams(
+    placed: &Placed,
+    before: Option<&Force>,
+    settings: &Settings,
+) -> Result<Vec<Vec<Option<Arc<Upstream>>>>, String> {
+    let old: Vec<&Arc<Upstream>> =
+        before.map_or_else(Vec::new, |before| before.upstreams.iter().flatten().flatten().collect());
+    let one = |endpoint: &routerwise_types::serve::Endpoint| match old
+        .iter()
+        .find(|old| old.fits(endpoint, &settings.timeouts))
+    {
+        Some(kept) => Ok(Arc::clone(kept)),
+        None => Upstream::new(endpoint.clone(), &settings.timeouts).map(Arc::new),
+    };
+    let of_model = |slots: &Vec<Option<routerwise_types::serve::Endpoint>>| {
+        slots.iter().map(|slot| slot.as_ref().map(one).transpose()).collect()
+    };
+    placed.iter().map(of_model).collect()
+}
+
+/// Tells the router which of the plan's replicas are there, and which are there beside them.
+fn tell(desk: &Desk, plan: &Plan, placed: &Placed) {
+    for (model, slots) in placed.iter().enumerate() {
+        let planned = plan.models[model].replicas.len();
+        for (replica, slot) in slots.iter().enumerate() {
+            if replica >= planned {
+                desk.observe(Event::ReplicaAdded { model });
+            } else if slot.is_none() {
+                desk.observe(Event::ReplicaRemoved { model, replica });
+            }
+        }
+    }
+}
+
+fn core_settings(settings: &Settings, plan: &Plan) -> Result<core::Settings, String> {
+    let mut routes = Vec::with_capacity(settings.routes.len() + 1);
+    for route in &settings.routes {
+        let mut allowed = ModelSet::NONE;
+        for name in &route.models {
+            let model = plan.models.iter().position(|model| model.name == *name);
+            let model = model
+                .ok_or_else(|| format!("route `{}` allows `{name}`, which is no model of the plan", route.name))?;
+            allowed = allowed.with(model);
+        }
+        routes.push(RouteSettings {
+            name: route.of_plan.clone(),
+            allowed: if route.models.is_empty() {
+                ModelSet::ALL
+            } else {
+                allowed
+            },
+            out_of_reach: match route.out_of_reach {
+                OutOfReach::Degrade => core::OutOfReach::Degrade,
+                OutOfReach::Shed => core::OutOfReach::Shed,
+                OutOfReach::Queue => core::OutOfReach::Queue {
+                    most: seconds(settings.timeouts.queue),
+                },
+            },
+            ttft_target: route.ttft_target.map(seconds),
+            ..RouteSettings::named(&route.of_plan)
+        });
+    }
+    routes.push(RouteSettings::named(BY_NAME));
+    let usual = core::Settings::default();
+    Ok(core::Settings {
+        routes,
+        pricing: match settings.prices {
+            Prices::Live => usual.pricing,
+            Prices::Static => Pricing::Static,
+        },
+        retries: core::RetrySettings {
+            attempts_most: settings.retries.most as usize,
+            budget: settings.retries.budget,
+            ..usual.retries
+        },
+        queue_most: settings.limits.queue,
+        ..usual
+    })
+}
+
+pub(crate) fn seconds(span: std::time::Duration) -> Seconds {
+    Seconds::new(span.as_secs_f64()).expect("a span of time is finite and not negative")
+}
+
+/// Names of routes and models, and what engines call the models.
+fn targets(settings: &Settings, plan: &Plan) -> Result<HashMap<String, Target>, String> {
+    let mut targets = HashMap::new();
+    for (ix, route) in settings.routes.iter().enumerate() {
+        if targets.insert(route.name.clone(), Target::Route(ix)).is_some() {
+            return Err(format!("two routes are called `{}`", route.name));
+        }
+    }
+    for (ix, model) in plan.models.iter().enumerate() {
+        if targets.contains_key(&model.name) {
+            return Err(format!("a route is called `{0}` like a model", model.name));
+        }
+        targets.insert(model.name.clone(), Target::Model(ix));
+    }
+    for endpoint in &settings.replicas {
+        let served_as = endpoint.served_as.as_ref();
+        let model = plan.models.iter().position(|model| model.name == endpoint.model);
+        if let (Some(served_as), Some(model)) = (served_as, model) {
+            targets.entry(served_as.clone()).or_insert(Target::Model(model));
+        }
+    }
+    Ok(targets)
+}
+
+fn log(settings: &Settings, before: Option<&Force>, metrics: &Arc<Metrics>) -> Result<Option<Arc<Log>>, String> {
+    let Some(wanted) = &settings.log else { return Ok(None) };
+    let old = before.and_then(|before| before.log.as_ref());
+    if let Some(old) = old.filter(|old| old.settings == *wanted) {
+        return Ok(Some(Arc::clone(old)));
+    }
+    let log = Log::open(wanted, metrics).map_err(|error| {
+        format!(
+            "the decision log `{}` cannot be written: {error}",
+            wanted.file.display()
+        )
+    })?;
+    Ok(Some(Arc::new(log)))
+}

@@ -1,0 +1,264 @@
+//! Asking one replica once: from a request to the first byte of the answer's body, or why there is none.
+
+mod connect;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::capture_connection;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use routerwise_types::serve::{Endpoint, Timeouts};
+use tokio::time::{Instant, timeout_at};
+
+use crate::error::Cause;
+use crate::tls;
+use connect::{Connector, Uses};
+
+/// Idle connections to one replica that are kept.
+const MOST_IDLE: usize = 256;
+
+/// A replica and the connections to it.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    pub(crate) endpoint: Endpoint,
+    scheme: Scheme,
+    authority: Authority,
+    /// What its paths begin with, without a slash at the end.
+    prefix: String,
+    credential: Option<HeaderValue>,
+    client: Client<Connector, Full<Bytes>>,
+    connect_limit: Duration,
+    idle: Duration,
+}
+
+/// The beginning of an answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    /// The first piece of the body; absent where it is empty.
+    pub(crate) first: Option<Bytes>,
+    pub(crate) rest: Incoming,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NoAnswer {
+    pub(crate) cause: Cause,
+    /// The connection had been used before: engines close idle ones, and a request may cross that. It says nothing about the replica.
+    pub(crate) reused: bool,
+}
+
+impl Upstream {
+    /// Prepares connections to a replica.
+    ///
+    /// # Errors
+    /// What is wrong with its address, credential or certificates.
+    pub(crate) fn new(endpoint: Endpoint, timeouts: &Timeouts) -> Result<Self, String> {
+        let wrong = |what: &str| format!("the address `{}` of `{}` {what}", endpoint.url, endpoint.model);
+        let uri: Uri = endpoint
+            .url
+            .parse()
+            .map_err(|error| wrong(&format!("is no address: {error}")))?;
+        let scheme = uri
+            .scheme()
+            .cloned()
+            .ok_or_else(|| wrong("has no `http://` or `https://`"))?;
+        if scheme != Scheme::HTTP && scheme != Scheme::HTTPS {
+            return Err(wrong("is neither `http://` nor `https://`"));
+        }
+        let authority = uri.authority().cloned().ok_or_else(|| wrong("names no host"))?;
+        if authority.as_str().contains('@') {
+            return Err(wrong("holds a password: use `key-env` or `key-file`"));
+        }
+        if uri.query().is_some() {
+            return Err(wrong("has a `?` part"));
+        }
+        // Users write the base address of their client, `/v1` included, or the engine's own.
+        let prefix = uri.path().trim_end_matches('/');
+        let prefix = prefix.strip_suffix("/v1").unwrap_or(prefix).to_owned();
+        let credential = endpoint.credential.as_ref().map(|secret| {
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", secret.0)).map_err(|_| {
+                format!(
+                    "the credential of `{}` has characters that no header may have",
+                    endpoint.model
+                )
+            })?;
+            value.set_sensitive(true);
+            Ok::<_, String>(value)
+        });
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(timeouts.idle)
+            .pool_max_idle_per_host(MOST_IDLE)
+            .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            .build(Connector::new(tls::client(&endpoint)?, timeouts.connect));
+        Ok(Self {
+            scheme,
+            authority,
+            prefix,
+            credential: credential.transpose()?,
+            client,
+            connect_limit: timeouts.connect,
+            idle: timeouts.idle,
+            endpoint,
+        })
+    }
+
+    /// Whether its connections can stay when settings change.
+    pub(crate) fn fits(&self, endpoint: &Endpoint, timeouts: &Timeouts) -> bool {
+        self.endpoint == *endpoint && self.connect_limit == timeouts.connect && self.idle == timeouts.idle
+    }
+
+    /// What the engine calls the model.
+    pub(crate) fn model(&self) -> &str {
+        self.endpoint.served_as.as_deref().unwrap_or(&self.endpoint.model)
+    }
+
+    /// Its address in receipts and logs: host and port.
+    pub(crate) fn name(&self) -> &str {
+        self.authority.as_str()
+    }
+
+    fn uri(&self, path: &str) -> Uri {
+        let path = if self.prefix.is_empty() {
+            PathAndQuery::try_from(path)
+        } else {
+            PathAndQuery::try_from(format!("{}{path}", self.prefix))
+        };
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(self.scheme.clone());
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(path.expect("both parts were paths of addresses"));
+        Uri::from_parts(parts).expect("scheme, host and path make an address")
+    }
+
+    /// Asks, and waits for the first byte of the answer's body until then.
+    pub(crate) async fn ask(
+        &self,
+        path: &str,
+        headers: HeaderMap,
+        body: Bytes,
+        until: Instant,
+    ) -> Result<Answer, NoAnswer> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.uri(path);
+        *request.headers_mut() = headers;
+        if let Some(credential) = &self.credential {
+            request.headers_mut().insert(AUTHORIZATION, credential.clone());
+        }
+        let connection = capture_connection(&mut request);
+        let was_used = || {
+            let mut extras = http::Extensions::new();
+            if let Some(connected) = connection.connection_metadata().as_ref() {
+                connected.get_extras(&mut extras);
+            }
+            extras.get::<Uses>().is_some_and(Uses::any)
+        };
+        let late = NoAnswer {
+            cause: Cause::FirstByte,
+            reused: false,
+        };
+        let response = match timeout_at(until, self.client.request(request)).await {
+            Err(_) => return Err(late),
+            Ok(Err(error)) => {
+                let cause = cause_of(&error);
+                return Err(NoAnswer {
+                    cause,
+                    reused: cause == Cause::Reset && was_used(),
+                });
+            }
+            Ok(Ok(response)) => response,
+        };
+        let (parts, mut rest) = response.into_parts();
+        let first = loop {
+            match timeout_at(until, rest.frame()).await {
+                Err(_) => return Err(late),
+                Ok(None) => break None,
+                Ok(Some(Err(error))) => {
+                    let cause = if error.is_parse() {
+                        Cause::Malformed
+                    } else {
+                        Cause::Reset
+                    };
+                    return Err(NoAnswer { cause, reused: false });
+                }
+                // An empty piece and trailers are not yet an answer.
+                Ok(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) if !data.is_empty() => break Some(data),
+                    _ => {}
+                },
+            }
+        };
+        if let Some(uses) = parts.extensions.get::<Uses>() {
+            uses.add();
+        }
+        Ok(Answer {
+            status: parts.status,
+            headers: parts.headers,
+            first,
+            rest,
+        })
+    }
+
+    /// Whether its health path answers with success.
+    pub(crate) async fn is_well(&self, path: &str, limit: Duration) -> bool {
+        let mut request = Request::new(Full::default());
+        *request.uri_mut() = self.uri(path);
+        if let Some(credential) = &self.credential {
+            request.headers_mut().insert(AUTHORIZATION, credential.clone());
+        }
+        let asked = tokio::time::timeout(limit, self.client.request(request)).await;
+        matches!(asked, Ok(Ok(response)) if response.status().is_success())
+    }
+}
+
+fn cause_of(error: &hyper_util::client::legacy::Error) -> Cause {
+    if error.is_connect() {
+        return Cause::Connect;
+    }
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        if inner.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
+            return Cause::Malformed;
+        }
+        source = inner.source();
+    }
+    Cause::Reset
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upstream(url: &str) -> Result<Upstream, String> {
+        Upstream::new(Endpoint::new("small", url), &Timeouts::default())
+    }
+
+    #[tokio::test]
+    async fn addresses_may_be_those_of_a_client_or_those_of_an_engine() {
+        let uri = |url: &str| upstream(url).unwrap().uri("/v1/models").to_string();
+        assert_eq!(uri("http://engine:8000"), "http://engine:8000/v1/models");
+        assert_eq!(uri("http://engine:8000/v1/"), "http://engine:8000/v1/models");
+        assert_eq!(uri("https://host/team/v1"), "https://host/team/v1/models");
+    }
+
+    #[tokio::test]
+    async fn wrong_addresses_are_refused_with_a_reason() {
+        assert!(upstream("engine:8000").unwrap_err().contains("engine:8000"));
+        assert!(upstream("ftp://engine").unwrap_err().contains("neither"));
+        assert!(
+            upstream("http://user:secret@engine")
+                .unwrap_err()
+                .contains("holds a password")
+        );
+        assert!(upstream("http://engine/?a=b").unwrap_err().contains("`?` part"));
+    }
+}
