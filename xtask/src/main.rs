@@ -10,6 +10,7 @@ mod ci;
 mod licences;
 mod process;
 mod purity;
+mod sdk;
 mod tally;
 mod test;
 mod tidy;

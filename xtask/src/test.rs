@@ -1,8 +1,10 @@
 //! `cargo xtask test`: every test, after getting what the tests need.
 
 use std::io::IsTerminal;
+use std::path::Path;
 
 use crate::process::{Failure, Stream, cargo, run as run_command, succeeds, watch};
+use crate::sdk;
 use crate::tally::Tally;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,9 +19,10 @@ pub(crate) fn run(filter: &[String]) -> Result<(), Failure> {
     let mut total = Tally::default();
     let mut failed = Vec::new();
 
+    let sdk = wants_sdk(filter).then(sdk::prepare).transpose()?;
     let part = match runner() {
-        Runner::Nextest => nextest(filter)?,
-        Runner::CargoTest => cargo_test(filter)?,
+        Runner::Nextest => nextest(filter, sdk.as_deref())?,
+        Runner::CargoTest => cargo_test(filter, sdk.as_deref())?,
     };
     total += part.tally;
     failed.extend(part.failure);
@@ -48,7 +51,7 @@ struct Part {
     failure: Option<String>,
 }
 
-fn nextest(filter: &[String]) -> Result<Part, Failure> {
+fn nextest(filter: &[String], sdk: Option<&Path>) -> Result<Part, Failure> {
     let colour = if std::io::stderr().is_terminal() {
         "always"
     } else {
@@ -56,15 +59,17 @@ fn nextest(filter: &[String]) -> Result<Part, Failure> {
     };
     let mut command = cargo(&["nextest", "run", "--color", colour]);
     command.args(scope(filter)).args(filter);
+    command.envs(sdk.map(|folder| (sdk::VARIABLE, folder)));
     let watched = watch(command, Stream::Stderr)?;
     let tally = Tally::of_nextest(&watched.text).unwrap_or_default();
     Ok(part("tests", tally, watched.success))
 }
 
 /// `--tests` means all targets with tests: libraries and binaries too. `--lib` would refuse a package without a library.
-fn cargo_test(filter: &[String]) -> Result<Part, Failure> {
+fn cargo_test(filter: &[String], sdk: Option<&Path>) -> Result<Part, Failure> {
     let mut command = cargo(&["test", "--no-fail-fast", "--tests"]);
     command.args(scope(filter)).args(filter);
+    command.envs(sdk.map(|folder| (sdk::VARIABLE, folder)));
     let watched = watch(command, Stream::Stdout)?;
     let tally = Tally::of_harness(&watched.text).unwrap_or_default();
     Ok(part("tests", tally, watched.success))
@@ -86,6 +91,11 @@ fn part(name: &str, tally: Tally, success: bool) -> Part {
         (false, n) => Some(format!("{n} of the {name} failed")),
     };
     Part { tally, failure }
+}
+
+/// Whether the tests that run the OpenAI packages are among those that are asked for.
+fn wants_sdk(filter: &[String]) -> bool {
+    filter.is_empty() || filter.iter().any(|arg| arg.contains("sdk"))
 }
 
 /// Cargo lets `--workspace` win over `-p`, so it is added only where no package is chosen.
