@@ -1,7 +1,7 @@
 //! One schedule played both ways at scale: 2 000 streams at once and 20 000 tokens a second, clients in the same process.
 //!
 //! `cargo bench -p routerwise-emulate --bench drift`, on two cores `taskset -c 0,1 cargo bench …`. Fails when the mean TTFT is off by more
-//! than 5 %. `-- --small` is over in seconds and shows less.
+//! than 5 %. `-- --small` is over in seconds and shows less; a number is the speed, which sets how many streams there are at once.
 
 #![allow(clippy::print_stdout, reason = "a bench reports")]
 
@@ -17,17 +17,16 @@ use routerwise_types::workload::Lengths;
 
 fn main() -> ExitCode {
     let small = std::env::args().any(|argument| argument == "--small");
-    let (n_requests, n_warm_up) = if small { (60, 10) } else { (560, 310) };
+    let overrides: Vec<f64> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
+    let speed = overrides.first().copied().unwrap_or(0.26);
+    let (n_requests, n_warm_up) = if small { (60, 10) } else { (500, 300) };
     let case = Case {
         n_engines: 8,
         n_requests,
         n_warm_up,
-        rate: 50.0,
-        lengths: Lengths {
-            input: 256,
-            output: 200,
-        },
-        speed: 0.25,
+        rate: 12.5 / speed,
+        lengths: Lengths { input: 64, output: 200 },
+        speed,
         seed: 1,
     };
     // Room for all, so that what is measured is batching and not a queue that grows.

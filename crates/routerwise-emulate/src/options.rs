@@ -110,8 +110,10 @@ pub struct Options {
     pub speed: f64,
     /// The key that `/v1` and `/emulate` ask for as `Authorization: Bearer …`.
     pub api_key: Option<String>,
-    /// Seed of answer lengths, words and faults.
+    /// Seed of answer lengths and words: replicas that share it answer alike.
     pub seed: u64,
+    /// Seed of faults.
+    pub fault_seed: u64,
     /// How long answers are that nobody cuts short.
     pub output_tokens: OutputTokens,
     /// Faults from the start.
@@ -127,6 +129,7 @@ impl Default for Options {
             speed: 1.0,
             api_key: None,
             seed: 1,
+            fault_seed: 1,
             output_tokens: OutputTokens::default(),
             faults: Faults::default(),
             start_delay: Duration::ZERO,

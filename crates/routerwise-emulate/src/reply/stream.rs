@@ -233,7 +233,6 @@ impl Body for TokenStream {
                 Some(End::Broken) => return Poll::Ready(Some(Err(broken()))),
                 None => {}
             }
-            let mut out = String::new();
             if this.made == this.sent {
                 let Ok(due) = ready!(this.lease.delivery.poll_more(&mut this.made, context)) else {
                     this.end = Some(End::Broken);
@@ -241,7 +240,7 @@ impl Body for TokenStream {
                 };
                 Metrics::lag(&this.metrics.lag_socket, due, Instant::now());
             }
-            out.push_str(&this.render());
+            let mut out = this.render();
             match this.due_fault() {
                 Some(Midway::Truncate) => this.end = Some(End::Breaking),
                 Some(Midway::Malformed) => {

@@ -57,7 +57,7 @@ async fn answer(app: &App, kind: Kind, request: Request) -> Result<Response, Api
         app.unless_crashed().await;
     }
     let faults = app.faults();
-    let fate = faults.fate(app.options.seed, number);
+    let fate = faults.fate(app.options.fault_seed, number);
     if let Some(status) = fate.status {
         return Err(refusal(status, faults.retry_after));
     }

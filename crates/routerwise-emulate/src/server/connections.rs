@@ -9,7 +9,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing::debug;
+use tracing::warn;
 
 /// How long requests under way may take when the engine stops.
 const GRACE: Duration = Duration::from_secs(10);
@@ -38,7 +38,7 @@ pub(super) async fn accept(listener: TcpListener, router: Router, mut life: watc
                     connections.spawn(serve(stream, router.clone(), watched.clone()));
                 }
                 Err(error) => {
-                    debug!(%error, "cannot accept a connection");
+                    warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(BREATH).await;
                 }
             },

@@ -116,6 +116,7 @@ fn options(args: &Args, usual_lengths: Option<OutputTokens>) -> Result<Options, 
         speed: args.speed,
         api_key: args.api_key.clone(),
         seed: args.seed,
+        fault_seed: args.seed,
         output_tokens: lengths.unwrap_or_default(),
         faults: faults(&args.faults)?,
         start_delay: Duration::from_secs_f64(args.start_delay),
@@ -180,8 +181,8 @@ async fn start(hosted: &Hosted, options: &Options, ix: usize) -> Result<Emulated
         let offset = u16::try_from(ix).expect("as many engines as ports, which was checked");
         options.listen.set_port(options.listen.port() + offset);
     }
-    // Two replicas of a model answer alike, and fail each at other requests.
-    options.seed = options.seed.wrapping_add(hosted.replica as u64);
+    // Replicas of a model answer alike, and fail each at other requests.
+    options.fault_seed = options.seed.wrapping_add(ix as u64);
     EmulatedEngine::start(hosted.engine.clone(), options)
         .await
         .map_err(|error| match error {
