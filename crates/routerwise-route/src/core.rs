@@ -245,6 +245,12 @@ impl RouterCore {
         Seconds::new(wait.max(1.0)).expect("a finite wait")
     }
 
+    /// Requests that wait in the queue.
+    #[must_use]
+    pub fn n_waiting(&self) -> usize {
+        self.queue.len()
+    }
+
     /// The next request of the queue that should be put to [`RouterCore::route`] again (with `waited` set), because it may be sent now
     /// or because its time is over; it is no longer in the queue. Call until there is none, after events and at
     /// [`RouterCore::next_deadline`].

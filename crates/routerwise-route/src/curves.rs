@@ -2,6 +2,7 @@
 
 use routerwise_plan::curve::{LatencyCurve, Reading};
 use routerwise_plan::problem::{Row, reading, rows};
+use routerwise_types::Seconds;
 use routerwise_types::plan::Plan;
 use routerwise_types::profile::Profile;
 use routerwise_types::scenario::Scenario;
@@ -33,11 +34,27 @@ pub(crate) struct ModelCurves {
     pub(crate) mean_input_tokens: f64,
 }
 
+/// What a plan without an objective over the workload is held to.
+const PATIENCE: Slo = Slo {
+    metric: Metric::Ttft,
+    statistic: Statistic::Mean,
+    scope: Scope::Workload,
+    target: Seconds::ZERO,
+};
+
 impl Curves {
     /// Reads them off the profiles that the plan was made from; nothing when one that it needs is missing.
     #[must_use]
     pub fn of(scenario: &Scenario, plan: &Plan) -> Option<Self> {
-        let rows = rows(&scenario.workload);
+        let mut workload = scenario.workload.clone();
+        if rows(&workload).is_empty() {
+            // Something has to say that more load is worse.
+            workload.slos.push(Slo {
+                target: Seconds::new(10.0).expect("a constant"),
+                ..PATIENCE
+            });
+        }
+        let rows = rows(&workload);
         let mut models = Vec::with_capacity(plan.models.len());
         for planned in &plan.models {
             let Some(configuration) = planned.configuration else {
@@ -52,20 +69,19 @@ impl Curves {
                     && (key.share.value() - configuration.share.value()).abs() < 1e-9
             };
             let profile = scenario.profiles.iter().find(is_it)?;
-            models.push(Some(ModelCurves::of(profile, scenario, &rows)?));
+            models.push(Some(ModelCurves::of(profile, &workload.slos, &rows)?));
         }
         Some(Self {
             models,
             rows,
-            slos: scenario.workload.slos.clone(),
+            slos: workload.slos,
             headroom: scenario.workload.planning.headroom,
         })
     }
 }
 
 impl ModelCurves {
-    fn of(profile: &Profile, scenario: &Scenario, rows: &[Row]) -> Option<Self> {
-        let slos = &scenario.workload.slos;
+    fn of(profile: &Profile, slos: &[Slo], rows: &[Row]) -> Option<Self> {
         let mean = |metric| LatencyCurve::from_profile(profile, Reading::Statistic(metric, Statistic::Mean));
         let ttft = mean(Metric::Ttft)?;
         let mut load_most = ttft.end();

@@ -43,6 +43,11 @@ impl Occupancy {
         }
     }
 
+    /// Most in flight that the profile covers.
+    pub(crate) fn most(&self) -> f64 {
+        self.corners[self.corners.len() - 1].in_flight
+    }
+
     /// Latency of a request that finds so many in flight.
     pub(crate) fn at(&self, in_flight: f64) -> Latency {
         let after = self.corners.partition_point(|corner| corner.in_flight < in_flight);

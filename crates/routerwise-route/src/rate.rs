@@ -4,7 +4,7 @@ use routerwise_types::Timestamp;
 
 /// Time constants of the quick and the calm mean, seconds.
 const QUICK: f64 = 2.0;
-const CALM: f64 = 20.0;
+const CALM: f64 = 40.0;
 /// Standard deviations of a Poisson stream's quick mean that the two may differ by before the quick one is believed. At 4 one in
 /// ten thousand looks at a steady stream is wrong, and a doubled rate of 15 requests/s is seen within a second.
 const SURPRISE: f64 = 4.0;
@@ -105,6 +105,6 @@ mod tests {
     #[test]
     fn silence_is_a_rate_of_nothing() {
         let mut rate = Rate::expecting(15.0, Timestamp::START);
-        assert!(rate.settle(Timestamp::from_seconds(60.0)) < 1.0);
+        assert!(rate.settle(Timestamp::from_seconds(120.0)) < 1.0);
     }
 }

@@ -15,8 +15,7 @@ pub struct Replica {
     pub outstanding: u32,
     /// What the engine says about itself, if it does.
     pub gauges: Option<Gauges>,
-    /// Observed over predicted latency: 2 is twice as slow.
-    pub slowness: f64,
+    slowness: Slowness,
     present: bool,
     healthy: bool,
     breaker: Breaker,
@@ -60,7 +59,7 @@ impl Replica {
         Self {
             outstanding: 0,
             gauges: None,
-            slowness: 1.0,
+            slowness: Slowness::default(),
             present: true,
             healthy: true,
             breaker: Breaker::Closed,
@@ -137,7 +136,18 @@ impl Replica {
         let queued = self.gauges.map_or(0, |gauges| gauges.running + gauges.waiting);
         // What others send to the same engine is seen in its gauges alone; our own may not have arrived there yet.
         let outstanding = f64::from(self.outstanding.max(queued));
-        (outstanding + 1.0) * self.slowness / self.ramp(now, settings)
+        (outstanding + 1.0) * self.slowness() / self.ramp(now, settings)
+    }
+
+    /// Observed over predicted latency: 2 is twice as slow.
+    #[must_use]
+    pub fn slowness(&self) -> f64 {
+        self.slowness.calm.exp()
+    }
+
+    /// An answer took so many times as long as predicted.
+    pub(crate) fn took(&mut self, ratio: f64) {
+        self.slowness.learn(ratio);
     }
 
     /// An attempt was sent; says whether it is a probe.
@@ -235,4 +245,45 @@ impl Replica {
 /// A time some seconds later.
 pub(crate) fn after(now: Timestamp, span: Seconds) -> Timestamp {
     Timestamp(now.0.saturating_add(Timestamp::from_seconds(span.value()).0))
+}
+
+/// Weights of one answer in the quick and in the calm mean, and standard deviations of the quick one that they may differ by before it
+/// is believed: noise averages out over a hundred answers, an engine that halves its speed is seen after about ten.
+const QUICK: f64 = 1.0 / 8.0;
+const CALM: f64 = 1.0 / 100.0;
+const SURPRISE: f64 = 4.0;
+/// One answer counts as at most this many times as slow, or as quick, as predicted.
+const SLOWEST: f64 = 16.0;
+
+/// Logarithm of observed over predicted latency.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Slowness {
+    quick: f64,
+    calm: f64,
+    /// Of one answer.
+    variance: f64,
+}
+
+impl Default for Slowness {
+    fn default() -> Self {
+        Self {
+            quick: 0.0,
+            calm: 0.0,
+            variance: 0.1,
+        }
+    }
+}
+
+impl Slowness {
+    fn learn(&mut self, ratio: f64) {
+        let answer = ratio.clamp(1.0 / SLOWEST, SLOWEST).ln();
+        self.variance += CALM * ((answer - self.quick).powi(2) - self.variance);
+        self.quick += QUICK * (answer - self.quick);
+        self.calm += CALM * (answer - self.calm);
+        // Variance of an exponential mean: that of one times weight / (2 − weight).
+        let deviation = (self.variance * QUICK / (2.0 - QUICK)).sqrt();
+        if (self.quick - self.calm).abs() > SURPRISE * deviation {
+            self.calm = self.quick;
+        }
+    }
 }

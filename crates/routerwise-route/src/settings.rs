@@ -112,7 +112,9 @@ pub struct LiveSettings {
     pub every: Seconds,
     /// The most that a price may move per second, in units of score; not after a change of capacity.
     pub step: f64,
-    /// How much prices follow the queues between two solves: 0 not at all, 1 as one step of policy improvement says.
+    /// Score that missing an objective by its whole limit costs at most: what is given up for an objective that is out of reach.
+    pub violation_price: f64,
+    /// How much prices follow the queues between two solves: 0 not at all, 1 by the price of the seconds that wait.
     pub queue_gain: f64,
     /// Score vectors in the reservoir.
     pub reservoir: usize,
@@ -127,6 +129,7 @@ impl Default for LiveSettings {
         Self {
             every: Seconds::new(1.0).expect("a constant"),
             step: 0.1,
+            violation_price: 0.1,
             queue_gain: 1.0,
             reservoir: 4_096,
             reservoir_least: 256,

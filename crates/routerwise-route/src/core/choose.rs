@@ -186,17 +186,16 @@ impl RouterCore {
         ttft.is_none_or(|ttft| ttft <= target.value())
     }
 
-    /// What a model costs a route now: its price, and as much more or less as its queues are longer or shorter than priced in.
+    /// What a model costs a route now: its price, and the seconds of work by which its queues are longer or shorter than that reckons
+    /// with, at the price of a second under the objectives.
     ///
-    /// A price `α = β·d(w·ℓ)/dw` is the mean of what a request costs all others. With `n` in flight where `n̄` are expected it is
-    /// `α·(n + 1)/(n̄ + 1)`: exact for one queue with exponential service, where a request delays the `n` that it finds and who
-    /// comes until the queue has drained (one step of policy improvement on the split that the prices make).
+    /// A request delays at least those who wait behind it until the backlog of now is done. The exact value of a queue is that over
+    /// `1 − load`, which needs a load known better than anything is near the knee; see `docs/concepts/live-prices.md`.
     pub(super) fn price(&self, now: Timestamp, route: usize, model: usize) -> f64 {
         let route = &self.routes[route];
         let (Some(live), Pricing::Live(settings)) = (&route.live, &self.settings.pricing) else {
             return route.level().policy.prices()[model];
         };
-        let price = live.prices.prices[model];
         let (mut in_flight, mut n) = (0.0, 0.0);
         for replica in self.models[model]
             .replicas
@@ -206,11 +205,12 @@ impl RouterCore {
             in_flight += f64::from(replica.outstanding);
             n += replica.ramp(now, &self.settings.health);
         }
-        if n <= 0.0 {
-            return price;
-        }
-        let relative = (in_flight / n + 1.0) / (live.expected[model] + 1.0);
-        price * (1.0 + settings.queue_gain * (relative - 1.0)).max(0.0)
+        let backlog = if n > 0.0 {
+            (in_flight / n - live.expected[model]) * live.service[model]
+        } else {
+            0.0
+        };
+        live.prices.prices[model] + settings.queue_gain * live.second_price * backlog
     }
 }
 

@@ -8,12 +8,12 @@ use crate::facts::RequestFacts;
 use crate::sessions::Cached;
 use crate::settings::Pricing;
 
-/// Weight of one answer in the mean of a replica's slowness: the mean of some thirty answers, seconds on a busy replica.
-const ANSWER: f64 = 1.0 / 16.0;
-/// One answer counts as at most this many times as slow, or as quick, as predicted.
+/// One answer counts as at most this many times as late as predicted.
 const SLOWEST: f64 = 16.0;
 /// A model's slowness may move by this factor (as a logarithm) before prices are solved at once.
 const SLOWER: f64 = 0.15;
+/// Weight of one answer in the means of a model's lateness.
+const LATE: f64 = 1.0 / 200.0;
 /// Weight of one prompt in the mean of the prefill rate.
 const PROMPT: f64 = 1.0 / 32.0;
 /// Prompts shorter than this say nothing about the rate.
@@ -29,7 +29,8 @@ impl RouterCore {
         }
     }
 
-    /// How long an answer took, relative to what its replica is expected to need with what was in flight.
+    /// How long an answer took, relative to what its replica is expected to need with what was in flight: time per token, which depends
+    /// least on how long this prompt and this answer happen to be. Beyond what the profile covers nothing is learned.
     pub(super) fn learn_slowness(
         &mut self,
         now: Timestamp,
@@ -40,20 +41,21 @@ impl RouterCore {
         let model = &mut self.models[ticket.model];
         let Some(occupancy) = &model.occupancy else { return };
         let replica = &mut model.replicas[ticket.replica];
+        if let Some(ttft) = ttft {
+            let usual = occupancy.at(f64::from(ticket.ahead)).ttft * replica.slowness();
+            model.lateness.learn(ttft.value(), usual);
+        }
         let in_flight = 0.5 * (f64::from(ticket.ahead + 1) + f64::from(replica.outstanding));
-        let expected = occupancy.at(in_flight);
-        let e2e = now.since(ticket.at).value();
-        // Where possible by time per token: it depends least on how long this prompt and this answer happen to be.
-        let ratio = match ttft {
-            Some(ttft) if output_tokens > 1 && expected.tpot > 0.0 => {
-                (e2e - ttft.value()) / f64::from(output_tokens - 1) / expected.tpot
+        if in_flight <= occupancy.most() {
+            let expected = occupancy.at(in_flight);
+            let e2e = now.since(ticket.at).value();
+            match ttft {
+                Some(ttft) if output_tokens > 1 && expected.tpot > 0.0 => {
+                    replica.took((e2e - ttft.value()) / f64::from(output_tokens - 1) / expected.tpot);
+                }
+                _ if output_tokens == 0 => replica.took(e2e / expected.e2e.max(1e-9)),
+                _ => {}
             }
-            _ if output_tokens == 0 => e2e / expected.e2e.max(1e-9),
-            _ => return,
-        };
-        if ratio > 0.0 {
-            let surprise = ratio.clamp(1.0 / SLOWEST, SLOWEST).ln() - replica.slowness.ln();
-            replica.slowness *= (ANSWER * surprise).exp();
         }
         if (self.slowness(ticket.model) / self.models[ticket.model].slowness_priced)
             .ln()
@@ -72,7 +74,7 @@ impl RouterCore {
                 .iter()
                 .filter(|replica| replica.is_serving())
         };
-        let speed: f64 = serving().map(|replica| 1.0 / replica.slowness).sum();
+        let speed: f64 = serving().map(|replica| 1.0 / replica.slowness()).sum();
         if speed > 0.0 {
             serving().map(|_| 1.0).sum::<f64>() / speed
         } else {
@@ -114,7 +116,37 @@ impl RouterCore {
     pub(super) fn spared(&self, cached: &Cached, facts: &RequestFacts<'_>) -> f64 {
         let model = &self.models[cached.model];
         let tokens = f64::from(cached.tokens.min(facts.prompt_tokens));
-        let slowness = model.replicas[cached.replica].slowness;
+        let slowness = model.replicas[cached.replica].slowness();
         tokens * model.prefill.unwrap_or(0.0) * slowness
+    }
+}
+
+/// A ratio of two means, each fading.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lateness {
+    observed: f64,
+    expected: f64,
+}
+
+impl Lateness {
+    /// Believes in a ratio of 1 until answers say otherwise.
+    pub(super) fn none(usual: f64) -> Self {
+        Self {
+            observed: usual,
+            expected: usual,
+        }
+    }
+
+    fn learn(&mut self, observed: f64, expected: f64) {
+        self.observed += LATE * (observed.min(SLOWEST * expected) - self.observed);
+        self.expected += LATE * (expected - self.expected);
+    }
+
+    pub(super) fn ratio(&self) -> f64 {
+        if self.expected > 0.0 {
+            (self.observed / self.expected).clamp(1.0 / SLOWEST, SLOWEST)
+        } else {
+            1.0
+        }
     }
 }

@@ -18,10 +18,15 @@ use crate::settings::{LiveSettings, OutOfReach, Pricing};
 const LEAST_GAP: u64 = 50_000_000;
 /// A job that was not applied within so many periods is lost.
 const LOST: u64 = 5;
-/// `β` at most: one per cent of an objective is worth this many hundredths of a score when the objective is out of reach.
-const ROW_PRICE_MOST: f64 = 5.0;
-/// Where models together cannot carry the load, prices are those of this part of what they can.
-const OVERLOADED: f64 = 0.97;
+/// `β` at least, for all of a limit: tells equally good models apart by latency, and costs next to nothing.
+const ROW_PRICE_LEAST: f64 = 0.005;
+/// Seconds that twice the capacity adds to latencies: the mean over two minutes of overload.
+const OVERLOAD: f64 = 60.0;
+/// `β` follows what is solved for with this time constant, in seconds, as a logarithm: near the knee of a curve a per cent of rate moves it
+/// by a factor, and rates are known to a few per cent. Fractions follow rate and capacity at once, at the `β` that there is.
+const CALM: f64 = 20.0;
+/// Rows of the sample that `β` is solved from.
+const ROWS_FOR_BETA: usize = 1_024;
 /// A row above its limit by less than this is rounding.
 const VIOLATED: f64 = 1.02;
 
@@ -31,6 +36,10 @@ pub(super) struct Live {
     pub(super) prices: Prices,
     /// Requests in flight on each replica of a model that prices reckon with.
     pub(super) expected: Vec<f64>,
+    /// Seconds that a replica of each model takes for one more request when it is busy.
+    pub(super) service: Vec<f64>,
+    /// Score that a second of latency is worth.
+    pub(super) second_price: f64,
     /// Whether an objective is out of reach.
     pub(super) out_of_reach: bool,
     /// The rate that they are for, requests/s.
@@ -61,6 +70,9 @@ pub struct RefreshJob {
     models: Vec<ModelNow>,
     routes: Vec<RouteNow>,
     urgent: bool,
+    /// Seconds since prices were last taken over.
+    passed: f64,
+    row_price_most: f64,
 }
 
 /// A model as it runs now.
@@ -128,29 +140,28 @@ impl RefreshJob {
                 .map(|model| running(model, rate).map(|(running, curves)| self.pieces(curves, &running)))
                 .collect()
         };
+        let merged = sample.merged();
         let mut problem = Problem {
-            sample,
+            sample: &merged,
             flows: flows(planned_rate),
             tolls: (0..n_models).map(|model| self.toll(ix, model, starts)).collect(),
             n_rows: self.curves.rows.len(),
-            row_price_most: ROW_PRICE_MOST,
+            row_price: (ROW_PRICE_LEAST, self.row_price_most),
+            row_prices: None,
             may_refuse: route.may_refuse,
         };
-        let cap = |flows: &[Option<Pieces>]| flows.iter().flatten().map(Pieces::cap).sum::<f64>();
         if problem.flows.iter().all(Option::is_none) {
             return None;
         }
-        let cap_sum = cap(&problem.flows);
-        let overloaded = !route.may_refuse && cap_sum < 1.0 / OVERLOADED;
-        if overloaded {
-            problem.flows = flows(planned_rate * (cap_sum * OVERLOADED).max(1e-3));
-        }
-        let prices = solve(&problem, &route.start);
+        // `β` is only followed calmly, so a part of the sample will do for it.
+        let free = solve(&problem, &route.start, ROWS_FOR_BETA);
+        let calm = self.calmed(&route.start.row_prices, &free.row_prices);
+        problem.row_prices = Some(calm);
+        let prices = solve(&problem, &free, usize::MAX);
         let now = flows(route.rate.max(1e-3));
         let violated = |row: usize| {
             let values = now.iter().zip(&prices.fractions);
-            let flow =
-                |(pieces, w): (&Option<Pieces>, &f64)| pieces.as_ref().map_or(0.0, |p| p.value(row, w.min(p.cap())));
+            let flow = |(pieces, w): (&Option<Pieces>, &f64)| pieces.as_ref().map_or(0.0, |p| p.value(row, *w));
             values.map(flow).sum::<f64>() > VIOLATED
         };
         let beyond = |(pieces, w): (&Option<Pieces>, &f64)| pieces.as_ref().is_some_and(|p| *w > p.cap() + 0.01);
@@ -163,8 +174,14 @@ impl RefreshJob {
                 load * curves.e2e.at(load).unwrap_or(0.0)
             })
         });
+        let service = (0..n_models).map(|model| {
+            let curves = self.curves.models[model].as_ref();
+            curves.map_or(0.0, |curves| self.models[model].slowness / curves.load_most.max(1e-9))
+        });
         Some(Live {
             expected: expected.collect(),
+            service: service.collect(),
+            second_price: price_of_a_second(&self.curves, &prices.row_prices, 0.0),
             prices,
             out_of_reach,
             rate: route.rate,
@@ -188,6 +205,19 @@ impl RefreshJob {
         Some((running, curves))
     }
 
+    /// `β` between what it was and what it should be.
+    fn calmed(&self, before: &[f64], solved: &[f64]) -> Vec<f64> {
+        let part = if self.urgent {
+            1.0
+        } else {
+            1.0 - (-self.passed / CALM).exp()
+        };
+        let bounded = |price: f64| price.clamp(ROW_PRICE_LEAST, self.row_price_most).ln();
+        let rows = before.iter().zip(solved);
+        rows.map(|(before, solved)| (bounded(*before) + part * (bounded(*solved) - bounded(*before))).exp())
+            .collect()
+    }
+
     fn others(&self, route: usize) -> impl Iterator<Item = usize> {
         (0..self.routes.len()).filter(move |other| *other != route)
     }
@@ -206,7 +236,7 @@ impl RefreshJob {
         let own = starts[route].fractions.get(model).copied().unwrap_or(0.0);
         let load = running.per_fraction() * own + running.of_others();
         let slope = |row: usize| {
-            let Curve { curve, limit } = self.row(curves, row);
+            let Curve { curve, limit, .. } = self.row(curves, row);
             let step = 0.02 * curve.end();
             let at = |load: f64| curve.at(load.min(curve.end())).unwrap_or(0.0);
             (at(load + step) - at(load)) / step / limit * running.slowness
@@ -220,16 +250,24 @@ impl RefreshJob {
     }
 
     fn row<'a>(&self, curves: &'a ModelCurves, row: usize) -> Curve<'a> {
-        let limit = self.curves.rows[row].limit;
+        let Row { slo_ix, limit } = self.curves.rows[row];
+        let slo = &self.curves.slos[slo_ix];
+        let beyond = match (slo.metric, slo.statistic) {
+            // At a fifth more than its capacity nearly everybody is late.
+            (_, Statistic::Quantile { .. }) => 5.0,
+            (Metric::Tpot, Statistic::Mean) => limit,
+            (Metric::Ttft | Metric::E2e, Statistic::Mean) => OVERLOAD,
+        };
         Curve {
             curve: &curves.rows[row],
             limit,
+            beyond,
         }
     }
 
     fn pieces(&self, curves: &ModelCurves, running: &Running) -> Pieces {
-        let rows: Vec<Curve<'_>> = (0..self.curves.rows.len()).map(|row| self.row(curves, row)).collect();
-        Pieces::new(&rows, &curves.e2e, running)
+        let rows = (0..self.curves.rows.len()).map(|row| self.row(curves, row));
+        Pieces::new(&rows.collect::<Vec<_>>(), &curves.e2e, running)
     }
 }
 
@@ -256,7 +294,15 @@ impl RouterCore {
             routes: self.routes.iter().map(|route| RouteNow::of(route, &settings)).collect(),
             curves,
             urgent,
+            passed: self.passed(now, &settings),
+            row_price_most: settings.violation_price.max(ROW_PRICE_LEAST),
         })
+    }
+
+    fn passed(&self, now: Timestamp, settings: &LiveSettings) -> f64 {
+        self.refresh
+            .applied
+            .map_or(settings.every.value(), |at| now.since(at).value())
     }
 
     fn model_now(&self, now: Timestamp, model: usize) -> ModelNow {
@@ -322,7 +368,7 @@ impl RouterCore {
         }
     }
 
-    /// Score that a second of one request's latency is worth, for about so many seconds: `β` of the objectives that count it.
+    /// Score that a second of one request's latency is worth, for about so many seconds.
     pub(super) fn price_of_a_second(&self, route: usize, seconds: f64) -> f64 {
         let Some(curves) = &self.curves else { return 0.0 };
         let route = &self.routes[route];
@@ -330,17 +376,22 @@ impl RouterCore {
             .live
             .as_ref()
             .map_or(&route.level().row_prices, |live| &live.prices.row_prices);
-        let of = |(row, price): (&Row, &f64)| {
-            let slo = &curves.slos[row.slo_ix];
-            match (slo.metric, slo.statistic) {
-                (Metric::Tpot, _) => 0.0,
-                (_, Statistic::Mean) => price / row.limit,
-                // A request counts when it crosses the target: the nearer the delay is to the whole target, the surer it does.
-                (_, Statistic::Quantile { .. }) => price / row.limit / slo.target.value().max(seconds).max(1e-9),
-            }
-        };
-        curves.rows.iter().zip(row_prices).map(of).sum()
+        price_of_a_second(curves, row_prices, seconds)
     }
+}
+
+/// `β` of the objectives that count a second of latency.
+fn price_of_a_second(curves: &Curves, row_prices: &[f64], seconds: f64) -> f64 {
+    let of = |(row, price): (&Row, &f64)| {
+        let slo = &curves.slos[row.slo_ix];
+        match (slo.metric, slo.statistic) {
+            (Metric::Tpot, _) => 0.0,
+            (_, Statistic::Mean) => price / row.limit,
+            // A request counts when it crosses the target: the nearer the delay is to the whole target, the surer it does.
+            (_, Statistic::Quantile { .. }) => price / row.limit / slo.target.value().max(seconds).max(1e-9),
+        }
+    };
+    curves.rows.iter().zip(row_prices).map(of).sum()
 }
 
 impl RouteNow {

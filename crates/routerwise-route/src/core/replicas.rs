@@ -83,8 +83,8 @@ impl RouterCore {
         let work = state.work(now, &self.settings.health);
         self.models[model].occupancy.as_ref().map_or(work, |occupancy| {
             // Work counts the request itself and is stretched by slowness and ramp.
-            let in_flight = work / state.slowness - 1.0;
-            occupancy.at(in_flight).ttft * state.slowness
+            let in_flight = work / state.slowness() - 1.0;
+            occupancy.at(in_flight).ttft * state.slowness()
         })
     }
 
@@ -100,7 +100,8 @@ impl RouterCore {
         let cached = self.cached(now, facts.session);
         let spared = cached.filter(|cached| cached.model == model && cached.replica == replica);
         let spared = spared.map_or(0.0, |cached| self.spared(&cached, facts));
-        Some((self.wait(now, model, replica) - spared).max(0.0))
+        let late = self.models[model].lateness.ratio();
+        Some((self.wait(now, model, replica) * late - spared).max(0.0))
     }
 
     /// The least of a model's replicas.

@@ -21,6 +21,8 @@ pub struct Snapshot {
 pub struct ModelSnapshot {
     /// Its name.
     pub name: String,
+    /// Observed over predicted latency of its serving replicas together.
+    pub slowness: f64,
     /// Its replicas.
     pub replicas: Vec<ReplicaSnapshot>,
 }
@@ -75,7 +77,8 @@ impl RouterCore {
     /// What the router knows now.
     #[must_use]
     pub fn snapshot(&self, now: Timestamp) -> Snapshot {
-        let models = self.models.iter().map(|model| ModelSnapshot {
+        let models = self.models.iter().enumerate().map(|(ix, model)| ModelSnapshot {
+            slowness: self.slowness(ix),
             name: model.name.clone(),
             replicas: model
                 .replicas
@@ -86,7 +89,7 @@ impl RouterCore {
                     breaker: replica.breaker(),
                     present: replica.is_present(),
                     ramp: replica.ramp(now, &self.settings.health),
-                    slowness: replica.slowness,
+                    slowness: replica.slowness(),
                 })
                 .collect(),
         });

@@ -5,6 +5,7 @@ use routerwise_types::Timestamp;
 use routerwise_types::plan::{Plan, PlannedModel, RoutePolicy};
 
 use super::CannotRoute;
+use super::learn::Lateness;
 use super::refresh::Live;
 use crate::curves::{Curves, ModelCurves};
 use crate::occupancy::Occupancy;
@@ -23,6 +24,8 @@ pub(super) struct ModelState {
     pub(super) occupancy: Option<Occupancy>,
     /// Seconds that a prompt token takes, by what was measured; by the curve at first.
     pub(super) prefill: Option<f64>,
+    /// Observed over predicted TTFT.
+    pub(super) lateness: Lateness,
     /// Its slowness when prices were last solved.
     pub(super) slowness_priced: f64,
 }
@@ -35,6 +38,7 @@ impl ModelState {
             replicas: model.replicas.iter().map(|_| Replica::planned()).collect(),
             occupancy: curves.map(Occupancy::of),
             prefill: curves.map(idle),
+            lateness: Lateness::none(curves.map_or(0.0, |curves| curves.ttft.at(0.0).unwrap_or(0.0))),
             slowness_priced: 1.0,
         }
     }

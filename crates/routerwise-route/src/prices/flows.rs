@@ -10,6 +10,8 @@ use routerwise_plan::curve::LatencyCurve;
 pub(crate) struct Curve<'a> {
     pub(crate) curve: &'a LatencyCurve,
     pub(crate) limit: f64,
+    /// What twice the highest load adds to its value.
+    pub(crate) beyond: f64,
 }
 
 /// How a model runs now.
@@ -43,6 +45,8 @@ impl Running {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Pieces {
     n_rows: usize,
+    /// Largest fraction within the capacity.
+    cap: f64,
     /// Piece `j` is `[breaks[j], breaks[j + 1]]`.
     breaks: Vec<f64>,
     /// `a`, `b` of piece `j`, row `k` at `[j · n_rows + k]`: `φ = w·(a + b·w)`.
@@ -72,12 +76,17 @@ impl Pieces {
             }
         }
         breaks.push(cap);
+        if cap < 1.0 {
+            breaks.push(1.0);
+        }
         let mut coefficients = Vec::with_capacity(curves.len() * (breaks.len() - 1));
         for piece in breaks.windows(2) {
-            for Curve { curve, limit } in curves {
+            for Curve { curve, limit, beyond } in curves {
                 let value = |w: f64| {
-                    let load = (offset + w * per_fraction).min(curve.end());
-                    curve.at(load).expect("within the curve") * running.slowness / limit
+                    let load = offset + w * per_fraction;
+                    let over = (load / running.load_most - 1.0).max(0.0);
+                    let load = load.min(running.load_most).min(curve.end());
+                    (curve.at(load).expect("within the curve") * running.slowness + beyond * over) / limit
                 };
                 let (low, high) = (value(piece[0]), value(piece[1]));
                 let width = piece[1] - piece[0];
@@ -91,14 +100,15 @@ impl Pieces {
         }
         Self {
             n_rows: curves.len(),
+            cap,
             breaks,
             coefficients,
         }
     }
 
-    /// Largest fraction that the model can take.
+    /// Largest fraction that the model can take for good.
     pub(crate) fn cap(&self) -> f64 {
-        self.breaks.last().copied().unwrap_or(0.0)
+        self.cap
     }
 
     /// `φ_row` and its derivative at a fraction on a piece.

@@ -1,15 +1,15 @@
 //! The minimum of `D(α, β)` by damped Newton steps on a shrinking temperature.
 
 use super::flows::{Offer, Pieces};
-use super::{REACH, Sample, TEMPERATURE, TURNED_AWAY};
+use super::{Merged, REACH, TEMPERATURE, TURNED_AWAY};
 
 /// Bend `δ` of the flows, in units of score for all requests at once.
 const BEND: f64 = 1e-3;
 /// Fractions this close to their offers are as good as equal: a sample of 4 096 tells them apart to 0.01.
 const CLOSE: f64 = 2e-3;
 /// Steps at the last temperature, and at each before it.
-const STEPS: usize = 20;
-const HOT_STEPS: usize = 10;
+const STEPS: usize = 12;
+const HOT_STEPS: usize = 6;
 /// Rows that are looked at while the temperature is still high.
 const COARSE_ROWS: usize = 512;
 /// Temperatures that a solve from far away begins with.
@@ -18,12 +18,15 @@ const HOT: [f64; 4] = [0.05, 0.0125, 0.003, 0.001];
 /// What is to be priced. Models that may not be used have no pieces.
 #[derive(Clone, Debug)]
 pub(crate) struct Problem<'a> {
-    pub(crate) sample: &'a Sample,
+    pub(crate) sample: &'a Merged,
     pub(crate) flows: Vec<Option<Pieces>>,
     /// `κ`: what a request on each model costs other routes.
     pub(crate) tolls: Vec<f64>,
     pub(crate) n_rows: usize,
-    pub(crate) row_price_most: f64,
+    /// Least and most `β`.
+    pub(crate) row_price: (f64, f64),
+    /// `β` of every row where it is not to be found.
+    pub(crate) row_prices: Option<Vec<f64>>,
     /// Whether requests may be turned away.
     pub(crate) may_refuse: bool,
 }
@@ -45,10 +48,10 @@ pub(crate) struct Prices {
     pub(crate) steps: usize,
 }
 
-/// Solves from a start; what may not be used keeps its price.
-pub(crate) fn solve(problem: &Problem<'_>, start: &Prices) -> Prices {
+/// Solves from a start, looking at so many rows at most; what may not be used keeps its price.
+pub(crate) fn solve(problem: &Problem<'_>, start: &Prices, rows_most: usize) -> Prices {
     let mut state = State::new(problem, start);
-    let all = problem.sample.len();
+    let all = problem.sample.len().min(rows_most);
     if state.measure(TEMPERATURE, all).distance() > 20.0 * CLOSE {
         for temperature in HOT {
             state.descend(temperature, all.min(COARSE_ROWS), HOT_STEPS);
@@ -99,7 +102,10 @@ impl<'a> State<'a> {
         let mut at: Vec<f64> = on.iter().map(|model| start.prices[*model]).collect();
         at.extend((0..problem.n_rows).map(|row| {
             let known = start.row_prices.get(row).copied().unwrap_or(0.0);
-            known.clamp(0.0, problem.row_price_most)
+            if let Some(fixed) = &problem.row_prices {
+                return fixed[row];
+            }
+            known.clamp(problem.row_price.0, problem.row_price.1)
         }));
         Self {
             problem,
@@ -156,19 +162,14 @@ impl<'a> State<'a> {
             measured.gradient[m + row] += 1.0;
         }
         for (ix, value) in at.iter().enumerate() {
-            let most = if ix < m {
-                f64::INFINITY
-            } else {
-                self.problem.row_price_most
-            };
+            let (least, most) = self.bounds(ix);
             let gradient = measured.gradient[ix];
-            measured.free[ix] = !(*value <= 0.0 && gradient > 0.0 || *value >= most && gradient < 0.0);
+            measured.free[ix] = !(*value <= least && gradient > 0.0 || *value >= most && gradient < 0.0);
         }
         measured
     }
 
     /// `A_ε`, the fractions and their curvature. Most rows have one model within reach, which costs a comparison a model and nothing else.
-    #[expect(clippy::cast_precision_loss, reason = "rows stay far below 2^53")]
     fn prompts(&self, at: &[f64], temperature: f64, n_sampled: usize) -> Measured {
         let (n, m) = (at.len(), self.on.len());
         let refusal = if self.problem.may_refuse {
@@ -178,10 +179,11 @@ impl<'a> State<'a> {
         };
         let mut hessian = vec![0.0; n * n];
         let mut fractions = vec![0.0; m];
-        let (mut sum, mut refused) = (0.0, 0.0);
+        let (mut sum, mut refused, mut weights) = (0.0, 0.0, 0.0);
         let mut worth = [0.0f64; 64];
         let mut near: [(usize, f64); 64] = [(0, 0.0); 64];
-        for row in self.problem.sample.rows().take(n_sampled) {
+        for (row, weight) in self.problem.sample.rows().take(n_sampled) {
+            weights += weight;
             let mut best = refusal;
             for ((worth, model), price) in worth.iter_mut().zip(&self.on).zip(at) {
                 *worth = f64::from(row[*model]) - price;
@@ -196,8 +198,8 @@ impl<'a> State<'a> {
                 }
             }
             if n_near == 1 && refusal < reach {
-                fractions[near[0].0] += 1.0;
-                sum += best;
+                fractions[near[0].0] += weight;
+                sum += weight * best;
                 continue;
             }
             let mut total = if refusal >= reach {
@@ -210,18 +212,18 @@ impl<'a> State<'a> {
                 *worth = ((*worth - best) / temperature).exp();
                 total += *worth;
             }
-            sum += best + temperature * total.ln();
-            refused += refusing / total;
+            sum += weight * (best + temperature * total.ln());
+            refused += weight * refusing / total;
             for at in 0..n_near {
-                let (model, part) = (near[at].0, near[at].1 / total);
+                let (model, part) = (near[at].0, weight * near[at].1 / total);
                 fractions[model] += part;
                 hessian[model * n + model] += part;
-                for (other, weight) in &near[..n_near] {
-                    hessian[model * n + other] -= part * weight / total;
+                for (other, odds) in &near[..n_near] {
+                    hessian[model * n + other] -= part * odds / total;
                 }
             }
         }
-        let n_rows = n_sampled.max(1) as f64;
+        let n_rows = f64::max(weights, 1e-12);
         fractions.iter_mut().for_each(|part| *part /= n_rows);
         hessian.iter_mut().for_each(|entry| *entry /= n_rows * temperature);
         let mut gradient: Vec<f64> = fractions.iter().map(|part| -part).collect();
@@ -276,13 +278,17 @@ impl<'a> State<'a> {
         }
     }
 
-    fn bounded(&self, ix: usize, value: f64) -> f64 {
-        let most = if ix < self.on.len() {
-            f64::INFINITY
-        } else {
-            self.problem.row_price_most
+    fn bounds(&self, ix: usize) -> (f64, f64) {
+        let Some(row) = ix.checked_sub(self.on.len()) else {
+            return (0.0, f64::INFINITY);
         };
-        value.clamp(0.0, most)
+        let fixed = self.problem.row_prices.as_ref();
+        fixed.map_or(self.problem.row_price, |fixed| (fixed[row], fixed[row]))
+    }
+
+    fn bounded(&self, ix: usize, value: f64) -> f64 {
+        let (least, most) = self.bounds(ix);
+        value.clamp(least, most)
     }
 
     fn finish(mut self) -> Prices {
@@ -298,7 +304,7 @@ impl<'a> State<'a> {
                 let pieces = self.problem.flows[*model]
                     .as_ref()
                     .expect("models that are on have pieces");
-                pieces.value(row, fractions[*model].min(pieces.cap()))
+                pieces.value(row, fractions[*model])
             };
             self.on.iter().map(flow).sum()
         });

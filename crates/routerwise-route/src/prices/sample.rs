@@ -46,7 +46,47 @@ impl Sample {
         self.scores.len() / self.n_models.max(1)
     }
 
-    pub(crate) fn rows(&self) -> impl Iterator<Item = &[f32]> {
-        self.scores.chunks_exact(self.n_models.max(1))
+    /// Equal vectors merged, in order of first appearance: labels and templates leave a handful.
+    #[expect(clippy::cast_precision_loss, reason = "rows stay far below 2^53")]
+    pub(crate) fn merged(&self) -> Merged {
+        let width = self.n_models.max(1);
+        let row = |ix: usize| &self.scores[ix * width..][..width];
+        let hash = |ix: usize| {
+            row(ix)
+                .iter()
+                .fold(0, |hash, score| mix(hash ^ u64::from(score.to_bits())))
+        };
+        let mut order: Vec<(u64, usize)> = (0..self.len()).map(|ix| (hash(ix), ix)).collect();
+        order.sort_unstable();
+        let mut kept: Vec<(usize, f64)> = Vec::new();
+        for equal in order.chunk_by(|a, b| a.0 == b.0) {
+            kept.push((equal[0].1, equal.len() as f64 / self.len() as f64));
+        }
+        kept.sort_unstable_by_key(|(ix, _)| *ix);
+        Merged {
+            n_models: width,
+            scores: kept.iter().flat_map(|(ix, _)| row(*ix)).copied().collect(),
+            weights: kept.iter().map(|(_, weight)| *weight).collect(),
+        }
+    }
+}
+
+/// Score vectors with weights.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Merged {
+    n_models: usize,
+    scores: Vec<f32>,
+    weights: Vec<f64>,
+}
+
+impl Merged {
+    pub(crate) fn len(&self) -> usize {
+        self.weights.len()
+    }
+
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&[f32], f64)> {
+        self.scores
+            .chunks_exact(self.n_models)
+            .zip(self.weights.iter().copied())
     }
 }
