@@ -100,6 +100,12 @@ impl UnitSchedule {
         self.at_rate(rate).chain(again)
     }
 
+    /// Time of each request in mean gaps since the start.
+    #[must_use]
+    pub fn unit_times(&self) -> &[f64] {
+        &self.times
+    }
+
     /// The requests in order, all at once: what an overload test plays.
     pub fn lengths(&self) -> &[Lengths] {
         &self.lengths

@@ -180,6 +180,15 @@ impl Engine {
         }
     }
 
+    /// Goes on at another speed from the next iteration on; what the engine can hold stays as it is.
+    ///
+    /// # Panics
+    /// When the limits differ.
+    pub fn change_pace(&mut self, spec: Arc<EngineSpec>) {
+        assert_eq!(self.spec.limits(), spec.limits(), "a running engine keeps its limits");
+        self.spec = spec;
+    }
+
     /// When to call [`Engine::advance`] again if nothing is submitted before; nothing when there is no work.
     #[must_use]
     pub fn next_event(&self) -> Option<Timestamp> {
@@ -196,6 +205,12 @@ impl Engine {
         let sequence = self.sequences.get(ticket.slot as usize)?;
         let still_there = sequence.serial == ticket.serial && !sequence.cancelled;
         still_there.then(|| sequence.progress(self.batch.tick()))?
+    }
+
+    /// What it can hold and how fast it is.
+    #[must_use]
+    pub fn spec(&self) -> Arc<EngineSpec> {
+        Arc::clone(&self.spec)
     }
 
     /// Requests submitted and not finished, nor gone after they were cancelled.

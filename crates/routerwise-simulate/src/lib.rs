@@ -7,6 +7,7 @@
 //! - [`load`]: one engine under one load
 //! - [`sweep`]: the profile of a configuration
 //! - [`world`]: a whole plan: arrivals, router and engines on one clock
+//! - [`live`]: the same with traffic that changes and replicas that fail, and prices that follow
 //! - [`compare`]: what joint planning is worth: every baseline of the planner, by curves and played
 
 pub mod arrivals;
@@ -14,6 +15,7 @@ pub mod compare;
 pub mod constants;
 pub mod cost;
 pub mod engine;
+pub mod live;
 pub mod load;
 pub mod sweep;
 pub mod world;

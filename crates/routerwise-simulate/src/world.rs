@@ -210,12 +210,12 @@ fn per_replica(replicas: &[Replica]) -> f64 {
 }
 
 /// One engine with room for its events.
-struct Replica {
-    engine: Engine,
-    events: Vec<Event>,
+pub(crate) struct Replica {
+    pub(crate) engine: Engine,
+    pub(crate) events: Vec<Event>,
 }
 
-fn replicas(
+pub(crate) fn replicas(
     scenario: &Scenario,
     deployment: &Deployment<'_>,
     interference: Interference,
@@ -296,13 +296,13 @@ fn neighbours(deployment: &Deployment<'_>, model_ix: usize, gpus: &[usize]) -> f
 }
 
 /// Prompts to draw from by weight.
-struct Prompts {
+pub(crate) struct Prompts {
     cumulative: Vec<f64>,
-    hashes: Vec<u64>,
+    pub(crate) hashes: Vec<u64>,
 }
 
 impl Prompts {
-    fn new(scenario: &Scenario) -> Self {
+    pub(crate) fn new(scenario: &Scenario) -> Self {
         let mut sum = 0.0;
         let cumulative = scenario.scores.normalised_weights().into_iter().map(|weight| {
             sum += weight;
@@ -319,7 +319,7 @@ impl Prompts {
     }
 
     /// The prompt for a number in [0, 1).
-    fn draw(&self, uniform: f64) -> usize {
+    pub(crate) fn draw(&self, uniform: f64) -> usize {
         self.cumulative
             .partition_point(|sum| *sum <= uniform)
             .min(self.cumulative.len() - 1)

@@ -136,6 +136,16 @@ impl EngineSpec {
         }
     }
 
+    /// The same engine with every iteration taking so many times as long.
+    #[must_use]
+    pub fn slowed(&self, factor: f64) -> Self {
+        Self {
+            limits: self.limits,
+            pace: self.pace.slowed(factor),
+            front_end: self.front_end,
+        }
+    }
+
     /// What it can hold.
     #[must_use]
     pub fn limits(&self) -> &Limits {

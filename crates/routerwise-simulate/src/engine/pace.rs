@@ -22,6 +22,8 @@ const LONGEST_STRETCH: u64 = u32::MAX as u64;
 #[derive(Clone, Debug)]
 pub(super) struct Pace {
     cost: StepCost,
+    /// How many times as long as the cost says everything takes.
+    slowness: f64,
     /// By number of sequences.
     decode: Vec<DecodePicos>,
 }
@@ -60,13 +62,32 @@ impl Pace {
         Self {
             decode: decode.collect(),
             cost: cost.clone(),
+            slowness: 1.0,
+        }
+    }
+
+    /// The same with every iteration taking so many times as long.
+    #[expect(clippy::cast_precision_loss, reason = "an iteration is far below 2^53 picoseconds")]
+    pub(super) fn slowed(&self, factor: f64) -> Self {
+        let slowed = |decode: &DecodePicos| {
+            let times = |span: Picos| picos(span as f64 * 1e-12 * factor);
+            DecodePicos {
+                fixed: times(decode.fixed),
+                per_cached_token: times(decode.per_cached_token),
+                least: times(decode.least),
+            }
+        };
+        Self {
+            decode: self.decode.iter().map(slowed).collect(),
+            cost: self.cost.clone(),
+            slowness: self.slowness * factor,
         }
     }
 
     /// Time of one iteration.
     pub(super) fn iteration(&self, work: &StepWork, n_decoding: usize, cached: u64) -> Picos {
         if work.prefill_tokens > 0.0 {
-            picos(self.cost.seconds(work))
+            picos(self.cost.seconds(work) * self.slowness)
         } else {
             let pace = &self.decode[n_decoding];
             (pace.fixed + pace.per_cached_token * cached).max(pace.least)
@@ -144,7 +165,7 @@ mod tests {
         ) {
             let pace = DecodePicos { fixed, per_cached_token, least };
             let time = |cached: u64| (fixed + per_cached_token * cached).max(least);
-            let pace = Pace { decode: vec![pace; 9], cost: crate::engine::tests::cost() };
+            let pace = Pace { decode: vec![pace; 9], cost: crate::engine::tests::cost(), slowness: 1.0 };
             let stretch = pace.stretch(n as usize, cached);
             let (mut span, mut steps) = (0, 0);
             while steps < stretch.n_most && span + time(cached + u64::from(n) * steps) <= limit {
