@@ -12,8 +12,8 @@ use routerwise_simulate::constants::{Constants, EngineConstants};
 
 use crate::error_stats::Comparison;
 use crate::held_out::Part;
-use crate::optimise::fit;
 use crate::tgis;
+use routerwise_simulate::optimise::fit;
 
 /// A latency of one engine build, measured and predicted.
 struct Sample {

@@ -17,8 +17,8 @@ use routerwise_simulate::constants::GpuConstants;
 use crate::error_stats::Comparison;
 use crate::held_out::Part;
 use crate::iterations::degree;
-use crate::optimise::fit;
 use crate::table::Table;
+use routerwise_simulate::optimise::fit;
 
 struct Row {
     tokens: f64,

@@ -18,8 +18,8 @@ use crate::held_out::Part;
 use crate::iterations::{Iterations, composed, degree, llmservingsim, no_engine};
 use crate::known_models::architecture;
 use crate::links;
-use crate::optimise::fit;
 use crate::table::Table;
+use routerwise_simulate::optimise::fit;
 
 /// Part of the peak bandwidth that weights are read at where caches are small (A100 0.76, H100 0.88, L40S 0.78).
 const REACHABLE: f64 = 0.88;

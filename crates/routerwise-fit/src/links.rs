@@ -13,8 +13,8 @@ use routerwise_types::cluster::Interconnect;
 use crate::error_stats::Comparison;
 use crate::held_out::Part;
 use crate::iterations::degree;
-use crate::optimise::fit;
 use crate::table::Table;
+use routerwise_simulate::optimise::fit;
 
 /// Messages of one token of a small model up to a long prefill of a large one.
 const BYTES: std::ops::RangeInclusive<f64> = 8e3..=1.4e8;

@@ -20,8 +20,8 @@ use crate::held_out::Part;
 use crate::iterations::degree;
 use crate::known_models::architecture;
 use crate::links;
-use crate::optimise::fit;
 use crate::table::Table;
+use routerwise_simulate::optimise::fit;
 
 /// Measured shares below the whole GPU, in percent.
 const SHARES: [u32; 7] = [30, 40, 50, 60, 70, 80, 90];

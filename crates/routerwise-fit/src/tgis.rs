@@ -19,10 +19,10 @@ use routerwise_types::workload::Lengths;
 use crate::held_out::Part;
 use crate::iterations::degree;
 use crate::known_gpus::gpu_by_word;
-use crate::optimise::fit_simulated;
 use crate::replay::{closed_loop, mean, spec};
 use crate::serving::{kv_tokens, lengths, limited, means};
 use crate::table::Table;
+use routerwise_simulate::optimise::fit_simulated;
 
 /// Simulated time of a loop while fitting: long enough for means, a third of what was measured.
 const FIT_SECONDS: f64 = 40.0;

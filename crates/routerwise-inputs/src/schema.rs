@@ -7,6 +7,7 @@ use routerwise_types::answer::engines::Engines;
 use routerwise_types::answer::frontier::Frontier;
 use routerwise_types::answer::labelling::Labelling;
 use routerwise_types::answer::predictors::{Evaluation, PromptScores};
+use routerwise_types::answer::profiles::ProfileComparison;
 use routerwise_types::answer::replay::Replay;
 use routerwise_types::answer::serving::Serving;
 use routerwise_types::answer::setups::{ExhaustiveSearch, Spread};
@@ -40,6 +41,8 @@ pub enum Document {
     Verify,
     /// What `routerwise simulate --format json` prints.
     Simulate,
+    /// What `routerwise profile compare --format json` prints.
+    CompareProfiles,
     /// What `routerwise compare --format json` prints.
     Compare,
     /// What `routerwise plan --search exhaustive --format json` prints.
@@ -70,7 +73,7 @@ pub enum Document {
 
 impl Document {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Plan,
         Self::Profile,
         Self::Check,
@@ -80,6 +83,7 @@ impl Document {
         Self::Diff,
         Self::Verify,
         Self::Simulate,
+        Self::CompareProfiles,
         Self::Compare,
         Self::Exhaustive,
         Self::Spread,
@@ -108,6 +112,7 @@ impl Document {
             Self::Diff => "diff",
             Self::Verify => "verify",
             Self::Simulate => "simulate",
+            Self::CompareProfiles => "compare-profiles",
             Self::Compare => "compare",
             Self::Exhaustive => "exhaustive",
             Self::Spread => "spread",
@@ -140,6 +145,7 @@ impl Document {
             Self::Diff => schema_for!(Difference),
             Self::Verify => schema_for!(Verification),
             Self::Simulate => schema_for!(Simulation),
+            Self::CompareProfiles => schema_for!(ProfileComparison),
             Self::Compare => schema_for!(Comparison),
             Self::Exhaustive => schema_for!(ExhaustiveSearch),
             Self::Spread => schema_for!(Spread),

@@ -5,6 +5,7 @@
 //! - [`arrivals`]: what arrives when
 //! - [`engine`]: one engine: batching, chunked prefill, paged KV cache
 //! - [`load`]: one engine under one load
+//! - [`optimise`]: robust least squares, for constants
 //! - [`sweep`]: the profile of a configuration
 //! - [`world`]: a whole plan: arrivals, router and engines on one clock
 //! - [`live`]: the same with traffic that changes and replicas that fail, and prices that follow
@@ -17,5 +18,6 @@ pub mod cost;
 pub mod engine;
 pub mod live;
 pub mod load;
+pub mod optimise;
 pub mod sweep;
 pub mod world;

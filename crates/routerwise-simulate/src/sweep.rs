@@ -230,6 +230,7 @@ pub fn profile(job: &Job<'_>, sweep: Sweep, constants: &Constants) -> Result<Swe
         conditions: Conditions::expected(model, job.workload, job.interconnect),
         points,
         capacity,
+        evidence: None,
     };
     Ok(Swept {
         profile,

@@ -8,6 +8,7 @@ pub mod explanation;
 pub mod frontier;
 pub mod labelling;
 pub mod predictors;
+pub mod profiles;
 pub mod replay;
 pub mod serving;
 pub mod setups;

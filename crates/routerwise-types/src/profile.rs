@@ -1,5 +1,7 @@
 //! Measured (or simulated) latency of one configuration at several loads.
 
+mod evidence;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +12,9 @@ use crate::sketch::Sketch;
 use crate::units::{Bytes, GpuShare, RequestsPerSecond, Seconds};
 use crate::workload::{Arrivals, Metric, Workload};
 
-/// Version of the profile file's layout.
+pub use evidence::{Alone, Evidence, FillError, Filled, FittedConstants, Measured};
+
+/// Version of the profile file's layout. What was added since is optional, so that older files are read as before.
 pub const PROFILE_SCHEMA: u32 = 1;
 
 /// A file of profiles.
@@ -51,6 +55,9 @@ pub struct Profile {
     pub points: Vec<LoadPoint>,
     /// Largest sustainable rate of one replica; nothing is known beyond it.
     pub capacity: RequestsPerSecond,
+    /// How a measured or filled profile came about; absent from simulated ones, and from files written by other means.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Box<Evidence>>,
 }
 
 /// Where a profile's numbers come from.

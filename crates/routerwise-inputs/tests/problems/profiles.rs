@@ -46,6 +46,7 @@ fn profile(model_ix: usize, share: f64) -> Profile {
         conditions: Conditions::expected(model, &scenario.workload, interconnect),
         points: vec![point(1.0), point(5.0)],
         capacity: rate(6.0),
+        evidence: None,
     }
 }
 
@@ -106,7 +107,7 @@ fn another_layout() {
 #[test]
 fn an_unknown_field() {
     insta::assert_snapshot!(edited(|profile| profile["capasity"] = json!(3)).errors(), @r"
-    × profiles/a.json: is no profile file: unknown field `capasity`, expected one of `key`, `source`, `conditions`, `points`, `capacity` at line 1 column 39
+    × profiles/a.json: is no profile file: unknown field `capasity`, expected one of `key`, `source`, `conditions`, `points`, `capacity`, `evidence` at line 1 column 39
     help: `routerwise schema profile` says what belongs there; write it again with `routerwise profile`
     ");
 }

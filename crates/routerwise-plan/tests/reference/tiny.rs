@@ -190,6 +190,7 @@ fn profile(rng: &mut ChaCha8Rng, key: ProfileKey, power: f64) -> Profile {
         },
         points,
         capacity: RequestsPerSecond::new(capacity).unwrap(),
+        evidence: None,
     }
 }
 

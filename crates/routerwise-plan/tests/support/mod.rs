@@ -202,6 +202,7 @@ pub(crate) fn profile(model: &str, tp: u32, share: f64, points: &[(f64, f64)], c
             })
             .collect(),
         capacity: RequestsPerSecond::new(capacity).unwrap(),
+        evidence: None,
     }
 }
 

@@ -88,6 +88,7 @@ fn profile(model: usize) -> Profile {
         },
         points: points.to_vec(),
         capacity: rate(0.95 * capacity),
+        evidence: None,
     }
 }
 

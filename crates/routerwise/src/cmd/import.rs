@@ -85,6 +85,7 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
         conditions,
         capacity: points.last().expect("checked").offered,
         points,
+        evidence: None,
     };
     let usual = || folder.join(format!("imported-{}.json", args.model.replace(['/', ':'], "-")));
     let path = args.out.clone().unwrap_or_else(usual);
