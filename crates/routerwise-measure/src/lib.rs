@@ -11,15 +11,19 @@
 //! - [`saturation`]: whether the server fell behind, or we did
 //! - [`summary`]: what it all comes to
 //! - [`import`]: results of other load generators
+//! - [`launch`]: engines that are started to be measured
+//! - [`profile`]: loads that choose themselves, until a latency curve is known
 
 mod client;
 mod exchange;
 mod pacer;
 
 pub mod import;
+pub mod launch;
 pub mod lengths;
 pub mod play;
 pub mod probe;
+pub mod profile;
 pub mod prompts;
 pub mod record;
 pub mod saturation;
