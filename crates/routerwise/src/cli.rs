@@ -41,7 +41,7 @@ pub(crate) enum Command {
     Verify(cmd::verify::Args),
     Simulate(cmd::simulate::Args),
     Compare(cmd::compare::Args),
-    Profile(cmd::profile::Args),
+    Profile(Box<cmd::profile::Args>),
     Label(Box<cmd::label::Args>),
     Bench(Box<cmd::bench::Args>),
     Emulate(Box<cmd::emulate::Args>),

@@ -44,6 +44,13 @@ pub(crate) enum Failure {
         /// What went wrong.
         source: io::Error,
     },
+    /// Something outside this process ended the work before its end. Exit code 3.
+    Stopped {
+        /// What was found, and what is kept.
+        what: String,
+        /// What to do.
+        help: String,
+    },
     /// Whoever read our output has stopped reading. Exit code 0, silently: `routerwise check … | head` is no error.
     OutputClosed,
 }
@@ -59,7 +66,7 @@ impl Failure {
     pub(crate) fn report(self) -> ExitCode {
         let code = match &self {
             Self::Inputs(_) | Self::Request { .. } => 2,
-            Self::Environment { .. } => 3,
+            Self::Environment { .. } | Self::Stopped { .. } => 3,
             Self::OutputClosed => return ExitCode::SUCCESS,
         };
         let report = match self {
@@ -96,7 +103,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Inputs(problems) => problems.fmt(f),
-            Self::Request { what, .. } => f.write_str(what),
+            Self::Request { what, .. } | Self::Stopped { what, .. } => f.write_str(what),
             Self::Environment { doing, .. } => write!(f, "failed {doing}"),
             Self::OutputClosed => f.write_str("standard output was closed"),
         }
@@ -107,7 +114,7 @@ impl std::error::Error for Failure {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Environment { source, .. } => Some(source),
-            Self::Inputs(_) | Self::Request { .. } | Self::OutputClosed => None,
+            Self::Inputs(_) | Self::Request { .. } | Self::Stopped { .. } | Self::OutputClosed => None,
         }
     }
 }
@@ -115,7 +122,7 @@ impl std::error::Error for Failure {
 impl Diagnostic for Failure {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
         match self {
-            Self::Request { help, .. } => Some(Box::new(help)),
+            Self::Request { help, .. } | Self::Stopped { help, .. } => Some(Box::new(help)),
             Self::Inputs(_) | Self::Environment { .. } | Self::OutputClosed => None,
         }
     }

@@ -40,6 +40,8 @@ enum Name {
     Verify,
     /// The report of `routerwise simulate --format json`
     Simulate,
+    /// What `routerwise profile compare --format json` prints
+    CompareProfiles,
     /// The report of `routerwise compare --format json`
     Compare,
     /// The report of `routerwise plan --search exhaustive --format json`
@@ -79,6 +81,7 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
         Name::Diff => Document::Diff,
         Name::Verify => Document::Verify,
         Name::Simulate => Document::Simulate,
+        Name::CompareProfiles => Document::CompareProfiles,
         Name::Compare => Document::Compare,
         Name::Exhaustive => Document::Exhaustive,
         Name::Spread => Document::Spread,
