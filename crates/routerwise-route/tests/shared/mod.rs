@@ -260,6 +260,7 @@ impl Fixture {
                 dual_points: Vec::new(),
             },
             achievement: None,
+            realised: Vec::new(),
         }
     }
 
