@@ -76,6 +76,12 @@ impl<'a> PromptFacts<'a> {
         Self { pieces }
     }
 
+    /// What is read of it, as one text: for predictors outside this process.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.read().texts().join("\n")
+    }
+
     /// What is read of it.
     pub(crate) fn read(&self) -> Read<'a> {
         let mut backwards: [&'a str; MOST_PIECES] = [""; MOST_PIECES];
