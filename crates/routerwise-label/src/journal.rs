@@ -49,7 +49,7 @@ struct Header {
 enum Entry {
     Answer(Fingerprint, Answer),
     Score(Fingerprint, Option<f64>),
-    Chosen(Fingerprint, Vec<String>),
+    Chosen(Fingerprint, Vec<(String, f64)>),
 }
 
 /// What was answered so far, in memory and on disk.
@@ -59,7 +59,7 @@ pub struct Journal {
     file: File,
     answers: BTreeMap<Fingerprint, Answer>,
     scores: BTreeMap<Fingerprint, Option<f64>>,
-    chosen: BTreeMap<Fingerprint, Vec<Vec<String>>>,
+    chosen: BTreeMap<Fingerprint, Vec<Vec<(String, f64)>>>,
 }
 
 impl Journal {
@@ -145,9 +145,9 @@ impl Journal {
         self.scores.get(key).copied()
     }
 
-    /// The prompts that were chosen in each round so far.
+    /// The prompts that were chosen in each round so far, and their weights.
     #[must_use]
-    pub fn chosen(&self, key: &Fingerprint) -> &[Vec<String>] {
+    pub fn chosen(&self, key: &Fingerprint) -> &[Vec<(String, f64)>] {
         self.chosen.get(key).map_or(&[], Vec::as_slice)
     }
 
@@ -167,9 +167,9 @@ impl Journal {
     ///
     /// # Errors
     /// When the disk does not take it.
-    pub fn add_chosen(&mut self, key: &Fingerprint, ids: Vec<String>) -> Result<(), JournalError> {
-        self.append(&Entry::Chosen(key.clone(), ids.clone()))?;
-        self.chosen.entry(key.clone()).or_default().push(ids);
+    pub fn add_chosen(&mut self, key: &Fingerprint, drawn: Vec<(String, f64)>) -> Result<(), JournalError> {
+        self.append(&Entry::Chosen(key.clone(), drawn.clone()))?;
+        self.chosen.entry(key.clone()).or_default().push(drawn);
         Ok(())
     }
 

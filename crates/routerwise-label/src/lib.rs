@@ -6,6 +6,7 @@
 //!                  └► scorer: rule, command or judge
 //! ```
 
+pub mod active;
 pub mod chat;
 pub mod cost;
 pub mod endpoint;

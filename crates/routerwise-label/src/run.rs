@@ -178,6 +178,12 @@ impl Run {
         Ok(())
     }
 
+    /// Whether the user has stopped it.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.models.iter().any(Caller::is_stopped)
+    }
+
     /// Whether to go on makes no sense: the command failed on every answer so far, or nobody is left to answer.
     #[must_use]
     pub fn is_hopeless(&self) -> bool {
@@ -323,7 +329,7 @@ impl Run {
         let at_once = thread::available_parallelism().map_or(2, usize::from);
         stream::iter(jobs.into_iter().map(Ok))
             .try_for_each_concurrent(at_once, async |(key, input)| {
-                if self.models.iter().any(Caller::is_stopped) {
+                if self.is_stopped() {
                     return Ok(());
                 }
                 let command = command.clone();

@@ -394,3 +394,44 @@ fn keys_come_from_the_environment_and_prices_become_a_cost() {
             .all(|seen| seen.key.as_deref() == Some("Bearer sesame") && seen.model == "org/small")
     );
 }
+
+#[test]
+fn active_choice_labels_in_rounds_and_weighs_what_it_draws() {
+    let folder = TempDir::new().unwrap();
+    let kinds = ["statute law", "algebra sum", "riddle"];
+    let lines = (0..400).map(|ix| {
+        format!(
+            "{{\"id\": {ix}, \"prompt\": \"{} number {ix}\", \"reference\": \"yes\"}}\n",
+            kinds[ix % 3]
+        )
+    });
+    fs::write(folder.path().join("sums.jsonl"), lines.collect::<String>()).unwrap();
+    let endpoint = Endpoint::start(|seen, _| {
+        let number: usize = seen.text.rsplit(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0);
+        let knows = match (seen.text.split(' ').next(), seen.model.as_str()) {
+            (Some("statute"), model) => model == "small",
+            (Some("algebra"), model) => model == "large",
+            _ => number % 7 < 3,
+        };
+        Reply::Text(if knows { "yes" } else { "no" }.into())
+    });
+    let more = [
+        "--score", "exact", "--choose", "active", "--sample", "160", "-o", "out.csv",
+    ];
+    let (code, out, err) = label(folder.path(), &endpoint, &more);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains("160 of 400 prompts"), "{out}");
+    assert_eq!(endpoint.seen().len(), 320);
+    let scores = fs::read_to_string(folder.path().join("out.csv")).unwrap();
+    assert!(
+        scores.starts_with("prompt_id,prompt,prompt_tokens,weight,"),
+        "{}",
+        scores.lines().next().unwrap()
+    );
+    let ids: BTreeSet<&str> = scores
+        .lines()
+        .skip(1)
+        .map(|line| line.split(',').next().unwrap())
+        .collect();
+    assert_eq!(ids.len(), 160);
+}

@@ -1,13 +1,15 @@
 //! `routerwise label`: asks every model a sample of the user's prompts and scores the answers.
 
+mod active;
 mod report;
 mod scores;
 mod setting;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, BufRead as _, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use routerwise_inputs::{questions, write_atomically};
 use routerwise_label::cost::{self, Load};
@@ -21,6 +23,7 @@ use tokio::sync::watch;
 
 use crate::cli::Format;
 use crate::failure::{Answer, Failure};
+use active::Choice;
 use setting::{EndpointArgs, ScoringArgs};
 
 /// Score your own models on your own prompts: ask every model, score the answers, write a scores file
@@ -39,6 +42,12 @@ pub(crate) struct Args {
     /// Seed of the draw
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// How prompts are drawn
+    #[arg(long, value_enum, default_value_t)]
+    choose: Choose,
+    /// For `--choose active`: part of the prompts that each model is to get, as in a plan [default: even parts]
+    #[arg(long, value_name = "MODEL=PART,…", value_delimiter = ',')]
+    fractions: Vec<String>,
     #[command(flatten)]
     endpoints: EndpointArgs,
     #[command(flatten)]
@@ -60,6 +69,16 @@ pub(crate) struct Args {
     format: Format,
 }
 
+/// How prompts are drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Choose {
+    /// All alike
+    #[default]
+    Random,
+    /// In four rounds; prompts that the labels so far leave open are drawn more often, and weigh less
+    Active,
+}
+
 const EXAMPLES: &str = "\
 Examples:
   routerwise label prompts.jsonl --score exact \\
@@ -69,6 +88,7 @@ Examples:
   routerwise label code.jsonl --score command --command './run-tests.py' --command-timeout 30 --endpoints label.toml
   routerwise label chats.txt --score judge --judge-template judge.txt --judge gpt=https://api.example.com/v1 --key-env API_KEY \\
       --model small=http://localhost:8001/v1 --model large=http://localhost:8002/v1
+  routerwise label prompts.jsonl --score exact --endpoints label.toml --choose active --fractions small=0.7,large=0.3
 
 Answers are compared with the column or field `reference`. Interrupt it at any time; the same command goes on where it stopped, from
 the journal beside the scores file (FILE.journal), which is removed when all is done.
@@ -92,7 +112,20 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
     let (models, judge) = setting::endpoints(&args.endpoints, &args.scoring)?;
     let scorer = setting::scorer(&args.scoring, &models, judge)?;
     let sampled = sampled(&questions, args);
-    setting::refuse_unscorable(&scorer, &sampled, &args.prompts)?;
+    let every: Vec<&Question> = questions.iter().collect();
+    let may_be_asked = if args.choose == Choose::Active {
+        &every
+    } else {
+        &sampled
+    };
+    setting::refuse_unscorable(&scorer, may_be_asked, &args.prompts)?;
+    let choice = Choice {
+        questions: &questions,
+        models: &models,
+        fractions: active::fractions(&args.fractions, &models)?,
+        sample: args.sample as usize,
+        seed: args.seed,
+    };
     let (stop, stopped) = watch::channel(false);
     let labelling = Run::new(&models, scorer, Patience::default(), &stopped).map_err(setup_failure)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -101,9 +134,17 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
     let journal = Journal::open(&journal_path).map_err(journal_failure)?;
     confirm(args, &models, &labelling, &sampled, &journal)?;
     let journal = RefCell::new(journal);
-    label(&runtime, &labelling, &sampled, &journal, stop)?;
+    runtime.spawn(interrupted(stop));
+    let label = |questions: &[&Question]| label(&runtime, &labelling, questions, &journal);
+    let drawn = match args.choose {
+        Choose::Random => {
+            label(&sampled)?;
+            sampled.into_iter().cloned().collect()
+        }
+        Choose::Active => choice.label(&labelling, &journal, &label)?,
+    };
     let journal = journal.into_inner();
-    let labels = labelling.labels(&sampled, &journal);
+    let labels = labelling.labels(&drawn.iter().collect::<Vec<_>>(), &journal);
     let doing = |path: &Path| format!("writing `{}`", path.display());
     scores::table(&labels.table)
         .write(&path)
@@ -111,7 +152,9 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
     if let Some(answers) = &args.answers {
         write_atomically(answers, report::answers(&labels).as_bytes()).map_err(Failure::environment(doing(answers)))?;
     }
-    let report = report::report(&labelling, &labels, &models, questions.len(), &path);
+    let mut report = report::report(&labelling, &labels, &models, questions.len(), &path);
+    // A run that was stopped between two rounds has all answers that it asked for.
+    report.complete &= drawn.len() == questions.len().min(args.sample as usize);
     report::print(&report, &labelling, &journal_path, args.format, out)?;
     if report.complete && !args.keep_journal {
         journal.remove().map_err(journal_failure)?;
@@ -238,13 +281,12 @@ fn total(loads: &[Load]) -> String {
 fn label(
     runtime: &Runtime,
     labelling: &Run,
-    sampled: &[&Question],
+    questions: &[&Question],
     journal: &RefCell<Journal>,
-    stop: watch::Sender<bool>,
 ) -> Result<(), Failure> {
-    let n_steps = labelling.n_steps(sampled, &journal.borrow());
+    let n_steps = labelling.n_steps(questions, &journal.borrow());
     let bar = progress_bar(n_steps);
-    let n_failed = std::cell::Cell::new(0);
+    let n_failed = Cell::new(0);
     let seen = |event: Event| {
         if event == Event::Failed {
             n_failed.set(n_failed.get() + 1);
@@ -252,19 +294,19 @@ fn label(
         }
         bar.inc(1);
     };
-    let result = runtime.block_on(async {
-        tokio::spawn(async move {
-            while tokio::signal::ctrl_c().await.is_ok() {
-                // The second time somebody does not want to wait for requests under way; what was answered is on the disk.
-                if stop.send_replace(true) {
-                    std::process::exit(3);
-                }
-            }
-        });
-        labelling.label(sampled, journal, &seen).await
-    });
+    let result = runtime.block_on(labelling.label(questions, journal, &seen));
     bar.finish_and_clear();
     result.map_err(journal_failure)
+}
+
+/// Lets what is under way end when the user interrupts.
+async fn interrupted(stop: watch::Sender<bool>) {
+    while tokio::signal::ctrl_c().await.is_ok() {
+        // The second time somebody does not want to wait; what was answered is on the disk.
+        if stop.send_replace(true) {
+            std::process::exit(3);
+        }
+    }
 }
 
 fn progress_bar(n_steps: usize) -> ProgressBar {
