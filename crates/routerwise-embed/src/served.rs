@@ -7,7 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use lru::LruCache;
-use routerwise_predict::NotScored;
+use routerwise_predict::embed::Embed;
+use routerwise_predict::{NotScored, PromptFacts};
 use sha2::{Digest as _, Sha256};
 
 use crate::Embedder;
@@ -113,6 +114,17 @@ impl Served {
             Err(RecvTimeoutError::Timeout) => Err(NotScored::Late),
             Err(RecvTimeoutError::Disconnected) => Err(NotScored::Failed("the embedder has stopped".into())),
         }
+    }
+}
+
+impl Embed for Served {
+    fn width(&self) -> usize {
+        self.dimension
+    }
+
+    fn embed(&self, prompt: &PromptFacts<'_>, point: &mut [f32]) -> Result<(), NotScored> {
+        point.copy_from_slice(&self.vector(&prompt.text())?);
+        Ok(())
     }
 }
 

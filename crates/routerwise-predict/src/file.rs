@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use crate::learned::{Kind, Learned};
+use crate::learned::{Kind, Learned, OnEmbeddings};
 use crate::predictor::{NotScored, Predictor};
 use crate::prompt::PromptFacts;
 use bytes::{Reader, Writer};
@@ -55,6 +55,9 @@ pub struct About {
     pub seed: u64,
     /// How strongly each component is held back; nothing where nothing could be told about it.
     pub strengths: Vec<Option<f64>>,
+    /// Names the model of the embeddings and what it read of a text, where it was learned from some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embeddings: Option<Fingerprint>,
     /// What a predictor learned in the same way from a part of the prompts was worth on the others.
     pub test: Option<PredictorTest>,
 }
@@ -106,6 +109,10 @@ pub fn encode(file: &PredictorFile) -> Vec<u8> {
     match &file.predictor {
         Learned::Linear(linear) => body.append(&linear::body(linear)),
         Learned::Static(learned) => heads::write_static(learned, &mut body),
+        Learned::Embedded(learned) => {
+            heads::write_head(&learned.head, &mut body);
+            body.append(&linear::body(&learned.fallback));
+        }
     }
     let body = body.into_bytes();
     let length = PREAMBLE + header.len() + body.len() + CHECKSUM;
@@ -134,6 +141,12 @@ pub fn decode(bytes: &[u8]) -> Result<PredictorFile, Unreadable> {
     let predictor = match about.kind {
         Kind::Default => Learned::Linear(Box::new(linear::read(&mut body, &about.models)?)),
         Kind::Static => Learned::Static(Box::new(heads::read_static(&mut body, &about.models)?)),
+        Kind::EmbeddingsKnn | Kind::EmbeddingsRidge | Kind::EmbeddingsMlp => {
+            Learned::Embedded(Box::new(OnEmbeddings {
+                head: heads::read_head(&mut body, &about.models)?,
+                fallback: linear::read(&mut body, &about.models)?,
+            }))
+        }
     };
     body.is_empty()?;
     Ok(PredictorFile {
@@ -177,7 +190,9 @@ fn parts(bytes: &[u8]) -> Result<(&[u8], &[u8]), Unreadable> {
 mod tests {
     use super::*;
     use crate::groups::Groups;
-    use crate::learned::learn;
+    use crate::heads::HeadKind;
+    use crate::learned::{learn, learn_on_embeddings};
+    use crate::matrix::Matrix;
     use crate::prompt::Piece;
     use crate::train::{Labelled, Options};
 
@@ -208,6 +223,7 @@ mod tests {
                 n_prompts: 60,
                 seed: 3,
                 strengths: trained.strengths,
+                embeddings: None,
                 test: None,
             },
             trained_on: Groups::by_prompt(&texts).hashes(),
@@ -281,5 +297,43 @@ mod tests {
         let mut header = bytes;
         header[20..24].copy_from_slice(&u32::MAX.to_le_bytes());
         assert!(signed(header).contains("header"));
+    }
+
+    #[test]
+    fn heads_on_embeddings_are_written_with_what_stands_in_for_them() {
+        let texts: Vec<String> = (0..60)
+            .map(|i| format!("prompt {} of {}", i, ["statute", "algebra"][i % 2]))
+            .collect();
+        let labels: Vec<Vec<f32>> = (0..2)
+            .map(|m| (0..60).map(|i| f32::from(u8::from(i % 2 == m))).collect())
+            .collect();
+        let models = ["a", "b"].map(str::to_owned).to_vec();
+        let data = Labelled {
+            models: &models,
+            texts: &texts,
+            labels: &labels,
+        };
+        let points = Matrix::new(2, (0..60).flat_map(|i| [[1.0, 0.0], [0.0, 1.0]][i % 2]).collect());
+        for head in [HeadKind::Knn, HeadKind::Ridge, HeadKind::Mlp] {
+            let options = Options { seed: 3, n_threads: 1 };
+            let trained = learn_on_embeddings(head, &points, data, options, &|| ()).unwrap();
+            let file = PredictorFile {
+                about: About {
+                    kind: head.into(),
+                    embeddings: Some(Fingerprint::of(&"mini")),
+                    ..small().about
+                },
+                trained_on: Vec::new(),
+                predictor: trained.predictor,
+            };
+            let read = decode(&encode(&file)).unwrap();
+            assert_eq!(read, file);
+            let Learned::Embedded(learned) = &read.predictor else {
+                panic!("another kind came back");
+            };
+            let scores = learned.score_all(&texts[..2], &points);
+            assert!(scores[0][0] > 0.6 && scores[0][1] < 0.4, "{head:?} {scores:?}");
+            assert_eq!(read.predictor.score_all(&texts[..2]).len(), 2, "without embeddings");
+        }
     }
 }

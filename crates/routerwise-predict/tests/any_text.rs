@@ -31,6 +31,7 @@ fn file(kind: Kind) -> PredictorFile {
             n_prompts: 60,
             seed: 3,
             strengths: trained.strengths,
+            embeddings: None,
             test: None,
         },
         trained_on: vec![1, 2],

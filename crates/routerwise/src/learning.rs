@@ -7,11 +7,13 @@ use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use routerwise_inputs::labels::{self, Labels};
 use routerwise_predict::groups::Groups;
+use routerwise_predict::heads::HeadKind;
 use routerwise_predict::learned::{self, Kind, Learned};
 use routerwise_predict::lift::{Subject, Truth};
-use routerwise_predict::train::{CannotLearn, Labelled, Options, Trained};
+use routerwise_predict::train::{CannotLearn, Labelled, N_STEPS, Options, Trained};
 use routerwise_types::answer::predictors::SplitBy;
 
+use crate::embedding::{HeadArg, Points};
 use crate::failure::Failure;
 
 /// How to learn.
@@ -112,26 +114,76 @@ pub(crate) fn truth(labels: &Labels) -> Truth<'_> {
     }
 }
 
-/// Learns from all rows.
-pub(crate) fn learn(
-    kind: KindArg,
-    labels: &Labels,
-    options: Options,
-    bar: &ProgressBar,
-) -> Result<Trained<Learned>, Failure> {
-    let data = Labelled {
-        models: &labels.models,
-        texts: &labels.texts,
-        labels: &labels.columns,
-    };
-    learned::learn(kind.into(), data, options, &|| bar.inc(1)).map_err(|error| Failure::Request {
-        what: error.to_string(),
-        help: match error {
-            CannotLearn::TooFew { .. } => "give prompts that differ in more than capitals, spaces and punctuation",
-            CannotLearn::NoModel => "name the columns of scores `score:<model>`",
+/// What is learned, and from what beside the texts.
+#[derive(Clone, Copy)]
+pub(crate) enum Learner<'a> {
+    /// From texts alone.
+    Plain(KindArg),
+    /// From embeddings.
+    Head(HeadArg, &'a Points),
+}
+
+impl fmt::Display for Learner<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plain(kind) => kind.fmt(f),
+            Self::Head(head, _) => head.fmt(f),
         }
-        .into(),
-    })
+    }
+}
+
+impl Learner<'_> {
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Plain(kind) => (*kind).into(),
+            Self::Head(head, _) => HeadKind::from(*head).into(),
+        }
+    }
+
+    /// Steps of the progress bar that [`Learner::learn`] makes.
+    pub(crate) fn n_steps(&self) -> usize {
+        match self {
+            Self::Plain(_) => N_STEPS,
+            Self::Head(..) => 2 * N_STEPS,
+        }
+    }
+
+    /// Learns from all rows.
+    pub(crate) fn learn(
+        &self,
+        labels: &Labels,
+        options: Options,
+        bar: &ProgressBar,
+    ) -> Result<Trained<Learned>, Failure> {
+        let data = Labelled {
+            models: &labels.models,
+            texts: &labels.texts,
+            labels: &labels.columns,
+        };
+        let step = || bar.inc(1);
+        let learned = match self {
+            Self::Plain(kind) => learned::learn((*kind).into(), data, options, &step),
+            Self::Head(head, points) => {
+                learned::learn_on_embeddings((*head).into(), &points.matrix(&labels.texts), data, options, &step)
+            }
+        };
+        learned.map_err(|error| Failure::Request {
+            what: error.to_string(),
+            help: match error {
+                CannotLearn::TooFew { .. } => "give prompts that differ in more than capitals, spaces and punctuation",
+                CannotLearn::NoModel => "name the columns of scores `score:<model>`",
+            }
+            .into(),
+        })
+    }
+
+    /// The scores of many prompts by what was learned.
+    pub(crate) fn score_all(&self, learned: &Learned, texts: &[String]) -> Vec<Vec<f32>> {
+        match (self, learned) {
+            (Self::Head(_, points), Learned::Embedded(learned)) => learned.score_all(texts, &points.matrix(texts)),
+            _ => learned.score_all(texts),
+        }
+    }
 }
 
 pub(crate) fn progress_bar(n_steps: usize) -> ProgressBar {

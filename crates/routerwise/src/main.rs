@@ -3,6 +3,7 @@
 mod cli;
 mod cmd;
 mod drawing;
+mod embedding;
 mod failure;
 mod learning;
 mod objective;

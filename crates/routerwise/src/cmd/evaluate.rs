@@ -10,13 +10,13 @@ use routerwise_inputs::write_atomically;
 use routerwise_predict::Predictor as _;
 use routerwise_predict::groups::Groups;
 use routerwise_predict::lift::{Subject, judge};
-use routerwise_predict::train::N_STEPS;
 use routerwise_types::answer::ANSWER_SCHEMA;
 use routerwise_types::answer::predictors::{Evaluation, PredictorTest, SplitBy, Verdict};
 
 use crate::cli::Format;
+use crate::embedding::{EmbeddingArgs, HeadArg};
 use crate::failure::{Answer, Failure};
-use crate::learning::{KindArg, Learning, learn, progress_bar, truth};
+use crate::learning::{KindArg, Learner, Learning, progress_bar, truth};
 use crate::table::print_json;
 use crate::{drawing, predictor_file, render};
 
@@ -36,6 +36,17 @@ pub(crate) struct Args {
     /// Kind of predictor to learn and judge (repeat for more) [default: all]
     #[arg(long = "kind", value_name = "KIND", value_enum)]
     kinds: Vec<KindArg>,
+    /// Head on `--embeddings` to learn and judge beside them (repeat for more) [default: all]
+    #[arg(
+        long = "head",
+        value_name = "HEAD",
+        value_enum,
+        requires = "embeddings",
+        help_heading = "Embeddings"
+    )]
+    heads: Vec<HeadArg>,
+    #[command(flatten)]
+    embeddings: EmbeddingArgs,
     /// How to choose the prompts of the test
     #[arg(long, value_enum, default_value_t)]
     by: By,
@@ -72,6 +83,7 @@ Examples:
   routerwise evaluate scores.parquet                        every kind of predictor, held out by prompt and by source
   routerwise evaluate scores.parquet --kind default --details --svg predictor.svg
   routerwise evaluate new.parquet --predictor predictor.rwp what a predictor is worth on prompts of another day
+  routerwise evaluate scores.parquet --embeddings models/all-MiniLM-L6-v2 --embeddings-cache vectors.rwv
   routerwise evaluate scores.parquet --fractions small=0.6,large=0.4
 
 Lift is (routed - static mix) / (oracle - static mix), all at the same fractions: 0 is chance, 100 % is knowing every answer beforehand. Three
@@ -146,34 +158,44 @@ impl Run<'_> {
             [] => KindArg::value_variants(),
             kinds => kinds,
         };
+        let heads = match &self.args.heads[..] {
+            [] => HeadArg::value_variants(),
+            heads => heads,
+        };
+        let points = self.args.embeddings.points(&labels.texts)?;
+        let mut learners: Vec<Learner<'_>> = kinds.iter().map(|kind| Learner::Plain(*kind)).collect();
+        if let Some(points) = &points {
+            learners.extend(heads.iter().map(|head| Learner::Head(*head, points)));
+        }
         let by = self.args.by;
-        let bar = progress_bar(kinds.len() * N_STEPS * if by == By::Both { 1 + N_SOURCE_FOLDS } else { 1 });
-        for kind in kinds {
+        let n_steps: usize = learners.iter().map(Learner::n_steps).sum();
+        let bar = progress_bar(n_steps * if by == By::Both { 1 + N_SOURCE_FOLDS } else { 1 });
+        for learner in learners {
             if by != By::Source {
-                self.by_prompt(*kind, &labels, &bar)?;
+                self.by_prompt(learner, &labels, &bar)?;
             }
             if by != By::Prompt {
-                self.by_source(*kind, &labels, &bar)?;
+                self.by_source(learner, &labels, &bar)?;
             }
         }
         bar.finish_and_clear();
         Ok(())
     }
 
-    fn by_prompt(&mut self, kind: KindArg, labels: &Labels, bar: &ProgressBar) -> Result<(), Failure> {
+    fn by_prompt(&mut self, learner: Learner<'_>, labels: &Labels, bar: &ProgressBar) -> Result<(), Failure> {
         let (learned_from, tested) = self.args.learning.split(labels)?;
-        let trained = learn(kind, &learned_from, self.args.learning.options(), bar)?;
-        let subject = self.subject(&kind.to_string(), SplitBy::Prompt, learned_from.texts.len());
+        let trained = learner.learn(&learned_from, self.args.learning.options(), bar)?;
+        let subject = self.subject(&learner.to_string(), SplitBy::Prompt, learned_from.texts.len());
         self.tests.push(judge(
             &subject,
             truth(&tested),
-            &trained.predictor.score_all(&tested.texts),
+            &learner.score_all(&trained.predictor, &tested.texts),
         ));
         Ok(())
     }
 
     /// Sources are dealt into folds; each fold is scored by what was learned from the others.
-    fn by_source(&mut self, kind: KindArg, labels: &Labels, bar: &ProgressBar) -> Result<(), Failure> {
+    fn by_source(&mut self, learner: Learner<'_>, labels: &Labels, bar: &ProgressBar) -> Result<(), Failure> {
         let groups = Groups::by_name(labels.sources.iter().map(String::as_str));
         let n_sources = groups.n_groups();
         if n_sources < 2 {
@@ -189,14 +211,14 @@ impl Run<'_> {
         for fold in 0..n_folds {
             let (inside, outside): (Vec<usize>, Vec<usize>) =
                 (0..labels.texts.len()).partition(|row| folds[*row] == fold);
-            let trained = learn(kind, &labels.of(&outside), self.args.learning.options(), bar)?;
-            let scored = trained.predictor.score_all(&labels.of(&inside).texts);
+            let trained = learner.learn(&labels.of(&outside), self.args.learning.options(), bar)?;
+            let scored = learner.score_all(&trained.predictor, &labels.of(&inside).texts);
             for (scores, scored) in scores.iter_mut().zip(scored) {
                 inside.iter().zip(scored).for_each(|(row, score)| scores[*row] = score);
             }
         }
         let n_train = labels.texts.len() - labels.texts.len() / n_folds;
-        let subject = self.subject(&kind.to_string(), SplitBy::Source, n_train);
+        let subject = self.subject(&learner.to_string(), SplitBy::Source, n_train);
         self.tests.push(judge(&subject, truth(labels), &scores));
         Ok(())
     }
@@ -227,7 +249,8 @@ impl Run<'_> {
             });
         }
         let tested = labels.of(&unseen);
-        let all = predictor.predictor.score_all(&tested.texts);
+        let embedder = self.args.embeddings.open()?;
+        let all = predictor_file::score_all(&predictor, embedder.as_deref(), &tested.texts)?;
         let scores: Vec<Vec<f32>> = columns.into_iter().map(|at| all[at].clone()).collect();
         let subject = self.subject(&file.display().to_string(), SplitBy::Given, predictor.about.n_prompts);
         self.tests.push(judge(&subject, truth(&tested), &scores));

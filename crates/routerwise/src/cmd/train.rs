@@ -8,13 +8,13 @@ use routerwise_inputs::tables::{self, Values};
 use routerwise_predict::file::{About, PredictorFile};
 use routerwise_predict::groups::Groups;
 use routerwise_predict::lift::judge;
-use routerwise_predict::train::N_STEPS;
 use routerwise_types::answer::ANSWER_SCHEMA;
 use routerwise_types::answer::predictors::{Evaluation, PredictorTest, SplitBy};
 
 use crate::cli::Format;
+use crate::embedding::{EmbeddingArgs, HeadArg};
 use crate::failure::{Answer, Failure};
-use crate::learning::{self, KindArg, Learning, learn, progress_bar};
+use crate::learning::{self, KindArg, Learner, Learning, progress_bar};
 use crate::predictor_file;
 use crate::render::predictors;
 use crate::table::print_json;
@@ -30,8 +30,13 @@ pub(crate) struct Args {
     #[arg(long, short, value_name = "FILE", default_value = "predictor.rwp")]
     out: PathBuf,
     /// What to learn
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, conflicts_with = "head")]
     kind: KindArg,
+    /// What to learn from embeddings
+    #[arg(long, value_enum, requires = "embeddings", help_heading = "Embeddings")]
+    head: Option<HeadArg>,
+    #[command(flatten)]
+    embeddings: EmbeddingArgs,
     #[command(flatten)]
     learning: Learning,
     /// Write the scores file again with a prediction for every prompt by a fit that had not seen its answers: what plans for these very
@@ -48,6 +53,8 @@ Examples:
   routerwise train scores.parquet                                    learn from all models of the file, write predictor.rwp
   routerwise train scores.parquet --model small --model large -o two.rwp
   routerwise train scores.parquet --cross-fitted scenario/scores.parquet
+  routerwise train scores.parquet --embeddings models/all-MiniLM-L6-v2 --head ridge --embeddings-cache vectors.rwv
+  routerwise train scores.parquet --embeddings http://localhost:8080/v1 --embeddings-model bge-small --head knn
   routerwise score predictor.rwp --prompt 'What is a monad?'         use it
 
 Prompts that say the same in other capitals or spacing count as one and are never in training and test at once. Prompts that lack a score of
@@ -58,26 +65,32 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
     let options = args.learning.options();
     let groups = Groups::by_prompt(&labels.texts);
     let (learned_from, tested) = args.learning.split(&labels)?;
-    let bar = progress_bar(2 * N_STEPS);
-    let part = learn(args.kind, &learned_from, options, &bar)?;
+    let points = args.embeddings.points(&labels.texts)?;
+    let learner = match &points {
+        Some(points) => Learner::Head(args.head.unwrap_or(HeadArg::Ridge), points),
+        None => Learner::Plain(args.kind),
+    };
+    let bar = progress_bar(2 * learner.n_steps());
+    let part = learner.learn(&learned_from, options, &bar)?;
     let subject = args
         .learning
-        .subject(&args.kind.to_string(), SplitBy::Prompt, learned_from.texts.len());
+        .subject(&learner.to_string(), SplitBy::Prompt, learned_from.texts.len());
     let test = judge(
         &subject,
         learning::truth(&tested),
-        &part.predictor.score_all(&tested.texts),
+        &learner.score_all(&part.predictor, &tested.texts),
     );
-    let trained = learn(args.kind, &labels, options, &bar)?;
+    let trained = learner.learn(&labels, options, &bar)?;
     bar.finish_and_clear();
     let file = PredictorFile {
         about: About {
-            kind: args.kind.into(),
+            kind: learner.kind(),
             models: labels.models.clone(),
             data: labels.fingerprint.clone(),
             n_prompts: labels.texts.len(),
             seed: options.seed,
             strengths: trained.strengths,
+            embeddings: points.as_ref().map(|points| points.identity.clone()),
             test: Some(test),
         },
         trained_on: groups.hashes(),
