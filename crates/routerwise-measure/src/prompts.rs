@@ -12,6 +12,8 @@ use routerwise_types::workload::Lengths;
 pub struct Ask {
     /// Its words.
     pub content: Content,
+    /// Tokens that it is to have, for servers that can be told.
+    pub prompt_tokens: u32,
     /// Tokens that the answer may have.
     pub max_tokens: u32,
 }
@@ -76,6 +78,7 @@ impl Prompts {
         };
         Ask {
             content,
+            prompt_tokens: lengths.input,
             max_tokens: lengths.output,
         }
     }

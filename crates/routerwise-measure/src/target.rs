@@ -46,6 +46,8 @@ pub struct Target {
     base: String,
     path: PathAndQuery,
     authorization: Option<HeaderValue>,
+    /// Whether requests say how many tokens the prompt is to count as.
+    says_prompt_tokens: bool,
     /// What every body starts with: `{"model":"…","stream":true,…`.
     opening: String,
 }
@@ -110,6 +112,7 @@ impl Target {
             base,
             host,
             authorization: None,
+            says_prompt_tokens: false,
             opening: String::new(),
         };
         target.opening = target.opening_with(&Map::new());
@@ -129,6 +132,14 @@ impl Target {
         value.set_sensitive(true);
         self.authorization = Some(value);
         Ok(self)
+    }
+
+    /// Tells the server with every request how many tokens the prompt is to count as, in the header `x-prompt-tokens`. Emulated engines
+    /// heed it, so that a real prompt can stand for one of a recorded length.
+    #[must_use]
+    pub fn saying_prompt_tokens(mut self) -> Self {
+        self.says_prompt_tokens = true;
+        self
     }
 
     /// Adds members to every request's body, such as `"temperature": 0`; those of ours are replaced.
@@ -212,7 +223,12 @@ impl Target {
                 body.push('}');
             }
         }
-        self.to(Method::POST, self.path.clone(), Bytes::from(body))
+        let mut request = self.to(Method::POST, self.path.clone(), Bytes::from(body));
+        if self.says_prompt_tokens {
+            let headers = request.headers_mut();
+            headers.insert("x-prompt-tokens", HeaderValue::from(ask.prompt_tokens));
+        }
+        request
     }
 
     /// The list of models.
@@ -289,5 +305,15 @@ mod tests {
         let request = target.models_request();
         assert_eq!(request.headers()[AUTHORIZATION], "Bearer s3cret");
         assert!(!format!("{request:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn a_server_is_told_how_long_a_prompt_is_only_when_asked_to() {
+        let ask =
+            crate::prompts::Prompts::filler(1).ask(0, routerwise_types::workload::Lengths { input: 900, output: 5 });
+        let target = Target::new("http://host", Api::Chat, "m").unwrap();
+        assert!(!target.request(&ask).headers().contains_key("x-prompt-tokens"));
+        let target = target.saying_prompt_tokens();
+        assert_eq!(target.request(&ask).headers()["x-prompt-tokens"], "900");
     }
 }
