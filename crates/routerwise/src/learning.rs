@@ -1,10 +1,12 @@
 //! What `train` and `evaluate` share: how to learn, and from what.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
+use routerwise_inputs::Paths;
 use routerwise_inputs::labels::{self, Labels};
 use routerwise_predict::groups::Groups;
 use routerwise_predict::heads::HeadKind;
@@ -90,9 +92,13 @@ impl Learning {
     }
 }
 
-/// Reads prompts with labels; a prompt without text teaches nothing.
+/// Reads prompts with labels, of a file or of a scenario with its names of the models; a prompt without text teaches nothing.
 pub(crate) fn read(path: &Path, models: &[String]) -> Result<Labels, Failure> {
-    let labels = labels::read(path, models)?;
+    let labels = if path.is_dir() {
+        of_scenario(path, models)?
+    } else {
+        labels::read(path, models)?
+    };
     let rows: Vec<usize> = (0..labels.texts.len())
         .filter(|row| !labels.texts[*row].is_empty())
         .collect();
@@ -103,6 +109,42 @@ pub(crate) fn read(path: &Path, models: &[String]) -> Result<Labels, Failure> {
         });
     }
     Ok(labels.of(&rows))
+}
+
+/// A scenario gives columns of its scores other names, by which its plans and so the gateway know the models.
+fn of_scenario(folder: &Path, only: &[String]) -> Result<Labels, Failure> {
+    let scenario = routerwise_inputs::load(&Paths::in_folder(folder))?.scenario;
+    let scores = scenario.scores;
+    if let Some(unknown) = only.iter().find(|name| !scores.models.contains(name)) {
+        return Err(Failure::Request {
+            what: format!("the scenario `{}` has no model `{unknown}`", folder.display()),
+            help: format!("it has `{}`", scores.models.join("`, `")),
+        });
+    }
+    let wanted = |model: &String| only.is_empty() || only.contains(model);
+    let (models, columns) = scores
+        .models
+        .into_iter()
+        .zip(scores.columns)
+        .filter(|(model, _)| wanted(model))
+        .unzip();
+    Ok(Labels {
+        rows: (0..scores.prompts.len()).collect(),
+        ids: scores.prompts.iter().map(|prompt| prompt.id.clone()).collect(),
+        sources: vec![String::new(); scores.prompts.len()],
+        texts: scores
+            .prompts
+            .into_iter()
+            .map(|prompt| prompt.text.unwrap_or_default())
+            .collect(),
+        models,
+        columns,
+        predicted: None,
+        predicted_by: None,
+        published: BTreeMap::new(),
+        n_dropped: 0,
+        fingerprint: scenario.fingerprints.scores,
+    })
 }
 
 /// What predictions are judged against.

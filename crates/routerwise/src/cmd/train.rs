@@ -23,7 +23,7 @@ use crate::table::print_json;
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Prompts with the score of each model (Parquet or CSV): columns `prompt` and `score:<model>`
+    /// Prompts with the score of each model: a file (Parquet or CSV) with columns `prompt` and `score:<model>`, or a scenario folder
     #[arg(value_name = "SCORES")]
     scores: PathBuf,
     /// Predictor file to write
@@ -52,6 +52,7 @@ const EXAMPLES: &str = "\
 Examples:
   routerwise train scores.parquet                                    learn from all models of the file, write predictor.rwp
   routerwise train scores.parquet --model small --model large -o two.rwp
+  routerwise train scenarios/demo                                    a scenario's scores, by its names of the models: for `serve`
   routerwise train scores.parquet --cross-fitted scenario/scores.parquet
   routerwise train scores.parquet --embeddings models/all-MiniLM-L6-v2 --head ridge --embeddings-cache vectors.rwv
   routerwise train scores.parquet --embeddings http://localhost:8080/v1 --embeddings-model bge-small --head knn
@@ -61,6 +62,15 @@ Prompts that say the same in other capitals or spacing count as one and are neve
 some model are left out. The test learns from the other prompts; what is written is learned from all of them.";
 
 pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
+    if args.cross_fitted.is_some() && args.scores.is_dir() {
+        return Err(Failure::Request {
+            what: format!(
+                "`{}` is a folder, and `--cross-fitted` writes a file of scores again",
+                args.scores.display()
+            ),
+            help: "name the file of scores in it".into(),
+        });
+    }
     let labels = learning::read(&args.scores, &args.learning.models)?;
     let options = args.learning.options();
     let groups = Groups::by_prompt(&labels.texts);
