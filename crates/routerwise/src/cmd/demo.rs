@@ -1,5 +1,7 @@
 //! `routerwise demo`: the whole job on a shipped scenario, without arguments, network or GPU.
 
+mod live;
+
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -15,22 +17,29 @@ use crate::cmd::simulate;
 use crate::failure::{Answer, Failure};
 use crate::{plan_file, render};
 
-/// Plan a shipped scenario made of real data, verify the plan and play it in the simulator
+/// Plan a shipped scenario made of real data, verify and simulate the plan, and serve it live by emulated engines and the gateway
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Folder that the scenario is unpacked into
     #[arg(long, value_name = "FOLDER", default_value = "routerwise-demo")]
     dir: PathBuf,
+    /// How long to serve live
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(3..=3600))]
+    seconds: u32,
+    /// Only plan, verify and simulate
+    #[arg(long)]
+    no_live: bool,
 }
 
 const EXAMPLES: &str = "\
 Examples:
-  routerwise demo                     unpack to routerwise-demo/, plan, verify, simulate
+  routerwise demo                     unpack to routerwise-demo/, plan, verify, simulate, serve for a minute
+  routerwise demo --no-live           the same in seconds, without serving
   routerwise demo --dir /tmp/demo     the same elsewhere
 
 Five open models on four A100 80 GB: measured scores of 9 650 questions (MMLU-Pro), token lengths of a recorded service (Azure 2023), latency
-profiles from the engine model.";
+profiles from the engine model. Live, its engines are emulated in real time behind the gateway, all of it on loopback, beside two setups of today.";
 
 /// Path in the scenario and content.
 macro_rules! shipped {
@@ -86,6 +95,10 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
         "\nVerified: an independent checker recomputed routing, load, latency, packing and bound.\n"
     )?;
     let met = simulate::play(&scenario, plan, &simulate::Settings::default(), out)?;
+    if !args.no_live {
+        let trace = args.dir.join("azure2023_conv.parquet");
+        live::run(&scenario, &trace, f64::from(args.seconds), out)?;
+    }
     writeln!(
         out,
         "\nNext (write `cargo run --release --` for `routerwise` where it is not installed):

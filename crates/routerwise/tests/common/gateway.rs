@@ -94,3 +94,12 @@ pub(crate) fn ask(url: &str, method: &str, path: &str, body: &str) -> String {
     stream.read_to_string(&mut answer).unwrap();
     answer
 }
+
+/// Waits until a file is there and holds something.
+pub(crate) fn wait_for_file(file: &Path) {
+    let deadline = Instant::now() + PATIENCE;
+    while std::fs::metadata(file).map_or(0, |found| found.len()) == 0 {
+        assert!(Instant::now() < deadline, "{} did not come", file.display());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
