@@ -115,6 +115,16 @@ pub(crate) const SCOPE: Default<&str> = Default {
     why: "the paper's objective",
 };
 
+pub(crate) const ROUTE_WEIGHT: Default<&str> = Default {
+    value: "its part",
+    why: "every request counts alike, whichever route it is of",
+};
+
+pub(crate) const ROUTE_PROMPTS: Default<&str> = Default {
+    value: "by name",
+    why: "those with its name in the column `route` of the scores file",
+};
+
 pub(crate) const OBJECTIVE: Default<&str> = Default {
     value: "maximise-quality",
     why: "the best answers that the latency objective allows",

@@ -2,8 +2,8 @@
 
 use routerwise_types::catalogue::Model;
 use routerwise_types::cluster::{Cluster, GpuType};
-use routerwise_types::scenario::Inputs;
-use routerwise_types::workload::{Arrivals, Lengths, Level, Objective, Planning, Slo};
+use routerwise_types::scenario::{Inputs, Scenario};
+use routerwise_types::workload::{Arrivals, Lengths, Level, Objective, Planning, Route, Slo};
 use routerwise_types::{Bytes, RequestsPerSecond, Score};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -57,6 +57,9 @@ pub struct WorkloadReport {
     pub rate: RequestsPerSecond,
     /// How the rate varies over the day.
     pub levels: Vec<Level>,
+    /// Classes of traffic, with how many prompts each has; empty where there is one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<RouteReport>,
     /// How arrivals are spread around it.
     pub arrivals: Arrivals,
     /// Pairs of prompt and answer lengths that are kept.
@@ -71,6 +74,16 @@ pub struct WorkloadReport {
     pub objective: Objective,
     /// How the planner searches.
     pub planning: Planning,
+}
+
+/// A route and its prompts.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct RouteReport {
+    /// The route.
+    #[serde(flatten)]
+    pub route: Route,
+    /// Prompts of the scores file that are its own.
+    pub n_prompts: usize,
 }
 
 /// Token counts in four numbers.
@@ -135,6 +148,7 @@ impl Report {
                 input_tokens: summary(&scenario.workload.lengths, |lengths| lengths.input),
                 output_tokens: summary(&scenario.workload.lengths, |lengths| lengths.output),
                 levels: scenario.workload.levels.clone(),
+                routes: routes(scenario),
                 slos: scenario.workload.slos.clone(),
                 objective: scenario.workload.objective,
                 planning: scenario.workload.planning,
@@ -156,6 +170,16 @@ impl Report {
     pub fn gpu_type(&self, gpu_type_ix: usize) -> &GpuType {
         &self.cluster.gpu_types[gpu_type_ix]
     }
+}
+
+fn routes(scenario: &Scenario) -> Vec<RouteReport> {
+    let routes = scenario.workload.routes.iter().zip(&scenario.scores.routes);
+    routes
+        .map(|(route, prompts)| RouteReport {
+            route: route.clone(),
+            n_prompts: prompts.len(),
+        })
+        .collect()
 }
 
 fn summary(lengths: &[Lengths], tokens: impl Fn(&Lengths) -> u32) -> Summary {

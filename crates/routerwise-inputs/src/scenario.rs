@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use routerwise_types::catalogue::Model;
 use routerwise_types::cluster::Cluster;
 use routerwise_types::scenario::Inputs;
-use routerwise_types::workload::Workload;
+use routerwise_types::workload::{Route, Workload};
 use routerwise_types::{Fingerprint, Scenario};
 
 use crate::catalogue::Catalogue;
 use crate::defaults::InForce;
 use crate::models::Models;
 use crate::problem::{Problem, Problems};
-use crate::text::Document;
+use crate::text::{Document, nearest, quoted};
 use crate::{cluster, file, models, profiles, scores, workload};
 
 /// Where the files of a scenario are.
@@ -78,12 +78,18 @@ pub fn load(paths: &Paths) -> Result<Loaded, Problems> {
         models::read(document, &catalogue, cluster.as_ref())
     });
     let workload = reading.toml(&paths.workload, workload::read);
-    let scores = models.as_ref().and_then(|models| reading.scores(&paths.scores, models));
+    let routes = workload.as_ref().map_or(&[][..], |workload| &workload.routes);
+    let scores = models
+        .as_ref()
+        .and_then(|models| reading.scores(&paths.scores, models, routes));
     if models.is_none() && !paths.scores.is_file() {
         reading.missing(&paths.scores);
     }
     if let (Some(models), Some(workload)) = (&models, &workload) {
         reading.long_requests(&paths.workload, &models.models, workload);
+    }
+    if let (Some(models), Some(workload)) = (&models, &workload) {
+        reading.models_of_routes(&paths.workload, &models.models, workload);
     }
     if let (Some(cluster), Some(workload)) = (&cluster, &workload) {
         reading.prices(&paths.cluster, cluster, workload);
@@ -152,8 +158,8 @@ impl Reading {
         value
     }
 
-    fn scores(&mut self, path: &Path, models: &Models) -> Option<(scores::Read, Fingerprint)> {
-        match scores::read(path, models) {
+    fn scores(&mut self, path: &Path, models: &Models, routes: &[Route]) -> Option<(scores::Read, Fingerprint)> {
+        match scores::read(path, models, routes) {
             Err(problems) => {
                 self.problems.extend(problems);
                 None
@@ -181,6 +187,25 @@ impl Reading {
             );
             let help = "add `gpu-price-per-hour = 2.50` to one of its nodes, or `price-per-hour` to its `[[gpu]]`";
             self.problems.push(Problem::new(path, message).help(help));
+        }
+    }
+
+    /// Routes may only name models that there are.
+    fn models_of_routes(&mut self, path: &Path, models: &[Model], workload: &Workload) {
+        for route in &workload.routes {
+            let known = || models.iter().map(|model| model.name.as_str());
+            for name in route
+                .models
+                .iter()
+                .flatten()
+                .filter(|name| !known().any(|known| known == *name))
+            {
+                let nearest = nearest(name, known());
+                let hint = nearest.map_or(String::new(), |nearest| format!("did you mean `{nearest}`? "));
+                let message = format!("route `{}` may be answered by `{name}`, which is no model", route.name);
+                let help = format!("{hint}there are {}", quoted(known()));
+                self.problems.push(Problem::new(path, message).help(help));
+            }
         }
     }
 

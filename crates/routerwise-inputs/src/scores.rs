@@ -1,12 +1,13 @@
 //! `scores.parquet` or `scores.csv`: the score of each model on each prompt.
 //!
 //! Columns: `prompt_id`, one `score:<model>` per model; and where they are there `prompt`, `prompt_tokens`, `weight` and
-//! `output_tokens:<model>`. Others are not read.
+//! `output_tokens:<model>`, and those that tell routes apart. Others are not read.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use routerwise_types::quality::{Prompt, Scores};
+use routerwise_types::workload::{PromptFilter, Route};
 
 use crate::columns::{self, Columns};
 use crate::file::Wrong;
@@ -22,7 +23,12 @@ pub(crate) struct Read {
 }
 
 /// Reads the scores of the given models, or returns all problems of the file.
-pub(crate) fn read(path: &Path, models: &Models) -> Result<Read, Vec<Problem>> {
+pub(crate) fn read(path: &Path, models: &Models, routes: &[Route]) -> Result<Read, Vec<Problem>> {
+    let tells_routes = |name: &str| {
+        routes
+            .iter()
+            .any(|route| matches!(&route.prompts, PromptFilter::Column { column, .. } if column == name))
+    };
     let wanted = |name: &str| {
         let of_model = |prefix: &str| {
             name.strip_prefix(prefix)
@@ -31,6 +37,7 @@ pub(crate) fn read(path: &Path, models: &Models) -> Result<Read, Vec<Problem>> {
         ["prompt_id", "prompt", "prompt_tokens", "weight"].contains(&name)
             || of_model("score:")
             || of_model("output_tokens:")
+            || tells_routes(name)
     };
     let columns = columns::read(path, &wanted).map_err(|wrong| vec![wrong.at(path)])?;
     let mut reader = Reader {
@@ -38,13 +45,16 @@ pub(crate) fn read(path: &Path, models: &Models) -> Result<Read, Vec<Problem>> {
         columns: &columns,
         problems: Vec::new(),
     };
-    let read = reader.scores(models);
+    let read = reader.scores(models, routes);
     if reader.problems.is_empty() {
         read.ok_or_else(Vec::new)
     } else {
         Err(reader.problems)
     }
 }
+
+/// Values of a column that a message names.
+const MOST_SHOWN: usize = 8;
 
 struct Reader<'a> {
     path: &'a Path,
@@ -58,7 +68,7 @@ impl Reader<'_> {
         None
     }
 
-    fn scores(&mut self, models: &Models) -> Option<Read> {
+    fn scores(&mut self, models: &Models, routes: &[Route]) -> Option<Read> {
         if self.columns.n_rows == 0 {
             return self.refuse("holds no prompts", "add at least one row below the header");
         }
@@ -75,6 +85,7 @@ impl Reader<'_> {
             .collect();
         let scores: Vec<Vec<Option<f64>>> = scores.into_iter().collect::<Option<_>>()?;
         let kept = self.kept_rows(&scores, models)?;
+        let of_routes: Vec<_> = routes.iter().map(|route| self.prompts_of(route, &kept)).collect();
         let (ids, weights) = (ids?, weights?);
         let prompts = kept.iter().map(|row| Prompt {
             id: ids[*row].clone(),
@@ -89,6 +100,7 @@ impl Reader<'_> {
                 .iter()
                 .map(|column| kept.iter().map(|row| narrow(column[*row])).collect())
                 .collect(),
+            routes: of_routes.into_iter().collect::<Option<_>>()?,
             output_tokens: output_tokens
                 .into_iter()
                 .map(|column| {
@@ -101,6 +113,38 @@ impl Reader<'_> {
             n_dropped: self.columns.n_rows - scores.n_prompts(),
             scores,
         })
+    }
+
+    /// Which of the kept prompts are a route's.
+    fn prompts_of(&mut self, route: &Route, kept: &[usize]) -> Option<Vec<usize>> {
+        let PromptFilter::Column { column, values } = &route.prompts else {
+            return Some((0..kept.len()).collect());
+        };
+        let Some(texts) = self.columns.texts(column) else {
+            let found = format!(
+                "has no column `{column}`, so it is not known which prompts are of route `{}`",
+                route.name
+            );
+            return self.refuse(
+                found,
+                "add the column, or say in workload.toml which prompts are its own: `prompts = { column = \"…\", values = [\"…\"] }`, or `prompts = \"all\"`",
+            );
+        };
+        let is_own = |at: &usize| texts[kept[*at]].as_ref().is_some_and(|text| values.contains(text));
+        let own: Vec<usize> = (0..kept.len()).filter(is_own).collect();
+        if own.is_empty() {
+            let there: BTreeSet<&str> = texts.iter().flatten().map(String::as_str).collect();
+            let some: Vec<&str> = there.into_iter().take(MOST_SHOWN).collect();
+            return self.refuse(
+                format!(
+                    "has no prompt with {} in column `{column}`, so route `{}` has none",
+                    quoted(values),
+                    route.name
+                ),
+                format!("the column holds {}", quoted(some)),
+            );
+        }
+        Some(own)
     }
 
     fn ids(&mut self) -> Option<Vec<String>> {

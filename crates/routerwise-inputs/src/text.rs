@@ -113,6 +113,11 @@ impl<'d> Table<'d> {
         })
     }
 
+    /// Whether a key is there and not taken yet.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
+    }
+
     /// Takes a key's value out; its absence is a problem, and `example` shows how to write it.
     pub(crate) fn require(&mut self, key: &'static str, example: &str) -> Option<Value<'d>> {
         let found = self.take(key);

@@ -2,6 +2,7 @@
 
 mod level;
 mod objective;
+mod route;
 mod slo;
 
 use std::ops::Range;
@@ -45,20 +46,29 @@ pub(crate) fn read(document: &Document) -> Option<Workload> {
     let lengths = lengths(&mut root, has_trace, trace.as_ref());
     let levels = level::read(&mut root);
     let slos = slo::read(&mut root);
+    let has_rate = rate.is_none_or(|rate| rate.is_some());
+    let n_levels = levels.as_ref().map_or(1, Vec::len);
+    let routes = route::read(&mut root, n_levels, slos.as_deref().unwrap_or_default(), has_rate);
     let objective = objective::read(&mut root);
     let planning = match root.take("planning") {
         Some(value) => value.table().and_then(planning),
         None => planning(root.empty("planning")),
     };
     root.finish();
+    let of_routes = routes.as_ref().and_then(|routes| routes.rate);
+    let rate = rate.map(|rate| rate.or(of_routes));
     let rate = rate.and_then(|rate| rate_in_force(document, &root, rate, has_trace, trace.as_ref()));
     let arrivals = arrivals.and_then(|arrivals| arrivals_in_force(&root, arrivals, has_trace, trace.as_ref()));
+    let routes = routes?;
+    let mut slos = slos?;
+    slos.extend(routes.slos);
     let workload = Workload {
         rate: rate?,
         levels: levels?,
+        routes: routes.list,
         arrivals: arrivals?,
         lengths: lengths?,
-        slos: slos?,
+        slos,
         objective: objective?,
         planning: planning?,
     };

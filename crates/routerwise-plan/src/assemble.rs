@@ -8,17 +8,17 @@ use routerwise_types::plan::{
 use routerwise_types::profile::Profile;
 use routerwise_types::scenario::Scenario;
 use routerwise_types::setup::Placement;
-use routerwise_types::units::{Bytes, Fraction, Price, Score, Seconds};
-use routerwise_types::workload::{ALL_TRAFFIC, Metric, Scope, Statistic};
+use routerwise_types::units::{Bytes, Fraction, Price, RequestsPerSecond, Score, Seconds};
+use routerwise_types::workload::{Metric, Scope, Statistic};
 
 use crate::curve::{LatencyCurve, Reading};
 use crate::patterns::{Patterns, Size};
 use crate::prices::part;
-use crate::problem::{Candidate, Problem};
+use crate::problem::{Candidate, Problem, Row};
 use crate::resources::Part;
 use crate::search::bound::PricePoint;
 use crate::search::{Found, Incumbent};
-use crate::settle::{Policy, Settled, quality, row_sum};
+use crate::settle::{Policy, Settled, quality};
 
 /// Writes the plan down.
 pub(crate) fn assemble(
@@ -41,8 +41,11 @@ pub(crate) fn assemble(
         objective: scenario.workload.objective,
         planning: scenario.workload.planning,
         models: planned_models(scenario, problem, best, settled),
-        policies: (0..settled.len())
-            .map(|level| route_policy(scenario, level, &settled[level]))
+        policies: settled
+            .iter()
+            .enumerate()
+            .flat_map(|(level, at)| (0..at.policies.len()).map(move |route| (level, at, route)))
+            .map(|(level, at, route)| route_policy(scenario, level, at, route))
             .collect(),
         certificate: Certificate {
             quality,
@@ -53,7 +56,7 @@ pub(crate) fn assemble(
             setups_bounded: found.counts.bounded,
             setups_packed: found.counts.packed,
             setups_solved: found.counts.solved,
-            evaluations: found.routes.evaluations,
+            evaluations: found.responses.evaluations,
             dual_points: dual_points(problem, &found.pool),
         },
         achievement: None,
@@ -66,10 +69,10 @@ pub(crate) fn assemble(
 /// Price vectors as a plan states them.
 pub(crate) fn dual_points(problem: &Problem, pool: &[PricePoint]) -> Vec<DualPoint> {
     let stated = |point: &PricePoint| DualPoint {
-        policies: (0..problem.n_levels())
-            .map(|level| PolicyPrices {
-                prices: part(&point.prices, level, problem.n_levels()).to_vec(),
-                slo_prices: part(&point.row_prices, level, problem.n_levels()).to_vec(),
+        policies: (0..problem.traffic.n_policies())
+            .map(|policy| PolicyPrices {
+                prices: part(&point.prices, policy, problem.traffic.n_policies()).to_vec(),
+                slo_prices: problem.traffic.rows_of_policy(&point.row_prices, policy).to_vec(),
             })
             .collect(),
         resource_prices: resource_prices(problem, &point.resource_prices),
@@ -126,7 +129,7 @@ fn planned_models(scenario: &Scenario, problem: &Problem, best: &Incumbent, sett
             let profile = candidate.profile_ix.map(|ix| &scenario.profiles[ix]);
             let loads = settled
                 .iter()
-                .map(|level| load(&level.problem, candidate, level.policy.realised.fractions[model]));
+                .map(|level| load(&level.problem, candidate, level.loads()[model]));
             let load = loads.fold(0.0, f64::max);
             PlannedModel {
                 name: problem.models[model].name.clone(),
@@ -148,33 +151,38 @@ fn mean_rates(scenario: &Scenario, settled: &[Settled]) -> Vec<f64> {
     let of = |model: usize| -> f64 {
         let levels = settled.iter().enumerate();
         levels
-            .map(|(level, at)| scenario.workload.weight_of(level) * at.policy.realised.fractions[model])
+            .map(|(level, at)| scenario.workload.weight_of(level) * at.loads()[model])
             .sum()
     };
     (0..n_models).map(of).collect()
 }
 
-fn route_policy(scenario: &Scenario, level: usize, settled: &Settled) -> RoutePolicy {
-    let Settled { problem, best, policy } = settled;
-    let latency = |headroom: f64| workload_latency(scenario, level, settled, headroom);
+fn route_policy(scenario: &Scenario, level: usize, settled: &Settled, route: usize) -> RoutePolicy {
+    let workload = &scenario.workload;
+    let policy = &settled.policies[route];
+    let latency = |headroom: f64| workload_latency(scenario, level, settled, route, headroom);
+    let rate = workload.rate_at(level).value() * workload.part_of(route);
     RoutePolicy {
-        level: scenario.workload.levels[level].name.clone(),
-        route: ALL_TRAFFIC.to_owned(),
-        rate: scenario.workload.rate_at(level),
-        weight: fraction(scenario.workload.weight_of(level)),
-        models: routed_models(scenario, problem, best, policy),
+        level: workload.levels[level].name.clone(),
+        route: workload.route_name(route).to_owned(),
+        rate: RequestsPerSecond::new(rate).expect("a rate times a part of at most 1"),
+        weight: fraction(workload.policy_weight(level, route)),
+        models: routed_models(scenario, settled, route),
         routing: policy.routing.clone(),
         prediction: Prediction {
             quality: score(policy.realised.quality()),
-            slo_values: slo_values(scenario, problem, best, policy),
-            latency: latency(scenario.workload.planning.headroom),
+            slo_values: slo_values(scenario, settled, route),
+            latency: latency(workload.planning.headroom),
             latency_without_headroom: latency(0.0),
         },
     }
 }
 
-fn routed_models(scenario: &Scenario, problem: &Problem, best: &Incumbent, policy: &Policy) -> Vec<RoutedModel> {
-    let prices = published_prices(problem, best, policy);
+fn routed_models(scenario: &Scenario, settled: &Settled, route: usize) -> Vec<RoutedModel> {
+    let Settled { problem, best, .. } = settled;
+    let policy = &settled.policies[route];
+    let prices = published_prices(problem, best, policy, route);
+    let loads = settled.loads();
     (0..problem.models.len())
         .map(|model| {
             let candidate = &problem.models[model].candidates[best.candidates[model]];
@@ -187,7 +195,7 @@ fn routed_models(scenario: &Scenario, problem: &Problem, best: &Incumbent, polic
                 quality: served.then(|| score(policy.realised.quality_by_model[model] / w)),
                 latency: profile
                     .filter(|_| served)
-                    .and_then(|profile| mean_latency(profile, load(problem, candidate, w))),
+                    .and_then(|profile| mean_latency(profile, load(problem, candidate, loads[model]))),
             }
         })
         .collect()
@@ -200,11 +208,11 @@ fn load(problem: &Problem, candidate: &Candidate, w: f64) -> f64 {
 }
 
 /// Prices as the plan states them: a model that is off costs the least price at which no prompt would want it.
-fn published_prices(problem: &Problem, best: &Incumbent, policy: &Policy) -> Vec<f64> {
+fn published_prices(problem: &Problem, best: &Incumbent, policy: &Policy, route: usize) -> Vec<f64> {
     let mut prices = policy.dual.prices.clone();
     for (model, candidate) in best.candidates.iter().enumerate() {
         if problem.models[model].candidates[*candidate].configuration.is_none() {
-            prices[model] = problem.table.least_refusing_price(model, &prices);
+            prices[model] = problem.tables[route].least_refusing_price(model, &prices);
         }
     }
     prices
@@ -265,16 +273,23 @@ pub(crate) fn mean_latency(profile: &Profile, load: f64) -> Option<PlannedLatenc
     })
 }
 
-fn workload_latency(scenario: &Scenario, level: usize, settled: &Settled, headroom: f64) -> PlannedLatency {
-    let Settled { problem, best, policy } = settled;
+fn workload_latency(
+    scenario: &Scenario,
+    level: usize,
+    settled: &Settled,
+    route: usize,
+    headroom: f64,
+) -> PlannedLatency {
+    let Settled { problem, best, .. } = settled;
+    let loads = settled.loads();
     let (mut ttft, mut tpot, mut e2e) = (0.0, 0.0, 0.0);
-    for (model, w) in policy.realised.fractions.iter().enumerate() {
+    for (model, w) in settled.policies[route].realised.fractions.iter().enumerate() {
         let candidate = &problem.models[model].candidates[best.candidates[model]];
         let (Some(configuration), Some(profile_ix)) = (candidate.configuration, candidate.profile_ix) else {
             continue;
         };
         let rate = scenario.workload.rate_at(level).value() * (1.0 + headroom);
-        let load = rate * w / f64::from(configuration.n_replicas);
+        let load = rate * loads[model] / f64::from(configuration.n_replicas);
         if let Some(latency) = mean_latency(&scenario.profiles[profile_ix], load) {
             ttft += w * latency.ttft.value();
             tpot += w * latency.tpot.value();
@@ -289,47 +304,49 @@ fn workload_latency(scenario: &Scenario, level: usize, settled: &Settled, headro
     }
 }
 
-fn slo_values(scenario: &Scenario, problem: &Problem, best: &Incumbent, policy: &Policy) -> Vec<SloValue> {
+fn slo_values(scenario: &Scenario, settled: &Settled, route: usize) -> Vec<SloValue> {
+    let Settled { problem, best, .. } = settled;
+    let workload = &scenario.workload;
+    let first = problem.traffic.rows_of(route).start;
     let rows = problem.rows.iter().enumerate();
-    scenario
-        .workload
-        .slos
-        .iter()
-        .enumerate()
-        .map(
-            |(slo_ix, slo)| match rows.clone().find(|(_, row)| row.slo_ix == slo_ix) {
+    let own = workload.slos.iter().enumerate();
+    own.filter(|(_, slo)| workload.concerns(slo, route))
+        .map(|(slo_ix, slo)| {
+            let of_slo = |(_, row): &(usize, &Row)| row.slo_ix == slo_ix && row.route == route;
+            match rows.clone().find(of_slo) {
                 Some((row_ix, row)) => SloValue {
-                    value: row_sum(problem, best, &policy.realised.fractions, row_ix) * row.limit,
+                    value: problem.row_sum(&best.candidates, &settled.fractions(), 0, row_ix) * row.limit,
                     limit: row.limit,
-                    price: policy.dual.row_prices[row_ix] / row.limit,
+                    price: settled.policies[route].dual.row_prices[row_ix - first] / row.limit,
                 },
                 None => {
                     debug_assert_eq!(slo.scope, Scope::EachModel, "rows cover all other scopes");
                     SloValue {
-                        value: worst_model(scenario, problem, best, policy, slo_ix),
+                        value: worst_model(scenario, settled, route, slo_ix),
                         limit: slo.target.value(),
                         price: 0.0,
                     }
                 }
-            },
-        )
+            }
+        })
         .collect()
 }
 
-/// The highest value of a per-model SLO's statistic over the models that get prompts.
-fn worst_model(scenario: &Scenario, problem: &Problem, best: &Incumbent, policy: &Policy, slo_ix: usize) -> f64 {
+/// The highest value of a per-model SLO's statistic over the models that get prompts of a route.
+fn worst_model(scenario: &Scenario, settled: &Settled, route: usize, slo_ix: usize) -> f64 {
+    let Settled { problem, best, .. } = settled;
     let slo = &scenario.workload.slos[slo_ix];
-    policy
-        .realised
-        .fractions
+    let loads = settled.loads();
+    let fractions = &settled.policies[route].realised.fractions;
+    fractions
         .iter()
         .enumerate()
         .filter(|(_, w)| **w > 0.0)
-        .filter_map(|(model, w)| {
+        .filter_map(|(model, _)| {
             let candidate = &problem.models[model].candidates[best.candidates[model]];
             let profile = &scenario.profiles[candidate.profile_ix?];
             let curve = LatencyCurve::from_profile(profile, Reading::Statistic(slo.metric, slo.statistic))?;
-            curve.at(load(problem, candidate, *w).min(curve.end()))
+            curve.at(load(problem, candidate, loads[model]).min(curve.end()))
         })
         .fold(0.0, f64::max)
 }

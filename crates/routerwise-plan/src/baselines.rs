@@ -64,6 +64,12 @@ pub enum NoContest {
     /// The scenario cannot be planned.
     #[error("{0}")]
     Unplannable(Unplannable),
+    /// Rivals know one class of traffic.
+    #[error("the workload has {n_routes} routes, and what it is compared with knows one class of traffic")]
+    Routes {
+        /// How many there are.
+        n_routes: usize,
+    },
     /// All prompts fall into one half.
     #[error("all {n_prompts} prompts fall into one half, so nothing is left to judge by")]
     OneHalf {
@@ -93,6 +99,10 @@ impl Contest {
     /// # Errors
     /// [`NoContest`] when the scenario cannot be planned or split.
     pub fn new(scenario: &Scenario, load: f64) -> Result<Self, NoContest> {
+        let n_routes = scenario.workload.n_routes();
+        if n_routes > 1 {
+            return Err(NoContest::Routes { n_routes });
+        }
         let (mut training, mut test) = (half(scenario, Half::Training), half(scenario, Half::Test));
         let n_prompts = scenario.scores.n_prompts();
         if n_prompts > 0 && (training.scores.prompts.is_empty() || test.scores.prompts.is_empty()) {
@@ -142,7 +152,7 @@ impl Contest {
             let few = matches!(entry.routing, RoutingRule::Threshold | RoutingRule::Cascade)
                 .then(|| allocation::for_few(&self.training, &self.problem, rule, entry.routing, tuned_for))
                 .flatten();
-            let ways = entry.rule.play(&self.problem.table, &servers, self.problem.rate);
+            let ways = entry.rule.play(self.problem.table(), &servers, self.problem.rate);
             match few {
                 Some((merit, few, tuned))
                     if merit
@@ -164,7 +174,7 @@ impl Contest {
             servers.judge(&ways, rate)
         };
         Entry {
-            training: forecast(&self.problem.table, self.problem.rate),
+            training: forecast(self.problem.table(), self.problem.rate),
             test: forecast(&self.test_table, self.training.workload.rate.value()),
             routing: tuned.routing,
             parameters: tuned.parameters,

@@ -9,7 +9,7 @@
 //! - `routing`: what the prices and tie splits do with every prompt
 //! - `reading`: curves off profiles; `prediction`: load, latency and SLOs
 //! - `objective`: whether the objective is met as well as it says
-//! - `space`, `points`, `bound`, `boxes`, `packer`: whether the dual points prove the upper bound for every setup
+//! - `space`, `points`, `shared`, `bound`, `boxes`, `packer`: whether the dual points prove the upper bound for every setup
 
 mod bound;
 mod boxes;
@@ -21,6 +21,7 @@ mod points;
 mod prediction;
 mod reading;
 mod routing;
+mod shared;
 mod space;
 
 use prediction::Judged;
@@ -119,20 +120,27 @@ pub fn check(scenario: &Scenario, plan: &Plan) -> Vec<Violation> {
     let sound = placed.is_empty();
     found.extend(placed);
     let places: Vec<String> = (0..plan.policies.len()).map(|ix| format!("policies[{ix}]")).collect();
+    let prompts: Vec<_> = (0..scenario.workload.n_routes())
+        .map(|route| scenario.scores.of_route(route))
+        .collect();
     let realised: Vec<_> = plan
         .policies
         .iter()
-        .map(|p| routing::realise(scenario, plan, p))
+        .enumerate()
+        .map(|(ix, p)| routing::realise(&prompts[ix % prompts.len()], plan, p))
         .collect();
+    let n_routes = scenario.workload.n_routes();
     let mut judged = Vec::new();
     for (ix, policy) in plan.policies.iter().enumerate() {
         found.extend(routing::malformed(&places[ix], plan, policy));
         found.extend(routing::violations(&places[ix], plan, policy, &realised[ix]));
+        let (level, first) = (ix / n_routes, ix - ix % n_routes);
         judged.push(Judged {
             place: &places[ix],
             policy,
+            together: &realised[first..first + n_routes],
             realised: &realised[ix],
-            rate: scenario.workload.rate.value() * scenario.workload.levels[ix].part,
+            rate: scenario.workload.rate.value() * scenario.workload.levels[level].part,
         });
     }
     if sound {

@@ -248,13 +248,14 @@ fn policy_change(before: &Plan, was: &RoutePolicy, after: &Plan, is: &RoutePolic
 /// Objectives that both have: of the same metric, statistic and scope.
 fn slos(before: &Plan, was: &RoutePolicy, after: &Plan, is: &RoutePolicy) -> Vec<SloChange> {
     let same = |a: &Slo, b: &Slo| a.metric == b.metric && a.statistic == b.statistic && a.scope == b.scope;
-    let pairs = after.slos.iter().zip(&is.prediction.slo_values);
+    let pairs = after.slos_of(is).zip(&is.prediction.slo_values);
     pairs
-        .filter_map(|(slo, value)| {
-            let at = before.slos.iter().position(|old| same(old, slo))?;
-            let old = was.prediction.slo_values.get(at)?;
+        .filter_map(|(slo_ix, value)| {
+            let slo = &after.slos[slo_ix];
+            let old = before.slos_of(was).find(|ix| same(&before.slos[*ix], slo))?;
+            let old = before.slo_value(was, old)?;
             Some(SloChange {
-                slo: *slo,
+                slo: slo.clone(),
                 limit: Change {
                     before: old.limit,
                     after: value.limit,

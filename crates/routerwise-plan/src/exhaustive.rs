@@ -19,7 +19,7 @@ use routerwise_types::answer::setups::{ExhaustiveCounts as Counts, ExhaustiveSte
 
 use crate::flow::Interval;
 use crate::packing::Packing;
-use crate::prices::{Routes, Until};
+use crate::prices::{Responses, Until};
 use crate::problem::Problem;
 use crate::search::fit::pack_long;
 use crate::search::{Tightening, solve_candidates};
@@ -157,7 +157,7 @@ pub fn quality_at(problem: &Problem, candidates: &[usize], fractions: &[f64]) ->
         cut_off: f64::NEG_INFINITY,
         max_evaluations: 2_000,
     };
-    let mut routes = Routes::default();
-    let solved = solve_candidates(problem, &mut routes, candidates, &ranges, tightening, None, until);
+    let mut responses = Responses::default();
+    let solved = solve_candidates(problem, &mut responses, candidates, &ranges, tightening, None, until);
     solved.mixture.map(|mixture| mixture.quality)
 }

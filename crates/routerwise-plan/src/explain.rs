@@ -80,7 +80,7 @@ const TIGHT: f64 = 2e-3;
 pub fn binding(plan: &Plan) -> Vec<Binding> {
     let mut found = Vec::new();
     for (policy_ix, policy) in plan.policies.iter().enumerate() {
-        let values = policy.prediction.slo_values.iter().enumerate();
+        let values = plan.slos_of(policy).zip(&policy.prediction.slo_values);
         let tight = values
             .filter(|(_, slo)| slo.value >= slo.limit * (1.0 - TIGHT) && slo.price * slo.limit > 1e-7)
             .map(|(slo_ix, slo)| Binding::Slo {
@@ -147,7 +147,7 @@ pub fn values(scenario: &Scenario, plan: &Plan) -> Result<Vec<Value>, Unplannabl
     let mut changes = Vec::new();
     for (slo_ix, slo) in scenario.workload.slos.iter().enumerate() {
         changes.push((
-            format!("10 ms more for {slo}"),
+            format!("10 ms more for {}", slo.words(scenario.workload.n_routes())),
             with_later(&scenario, slo_ix, 0.010),
             None,
         ));
@@ -271,6 +271,7 @@ fn without_scores(scenario: &Scenario) -> Scenario {
         models: scenario.scores.models.clone(),
         prompts: scenario.scores.prompts.iter().take(1).cloned().collect(),
         columns: vec![vec![0.0]; n_models],
+        routes: vec![vec![0]; scenario.scores.routes.len()],
         output_tokens: vec![None; n_models],
     };
     Scenario {
@@ -344,6 +345,14 @@ fn with_gpus(scenario: &Scenario, gpu_type_ix: usize, more: usize) -> Scenario {
 #[must_use]
 pub fn expected_latency(scenario: &Scenario, plan: &Plan, policy: &RoutePolicy) -> Vec<Option<PlannedLatency>> {
     let pairs = plan.models.iter().zip(&policy.models);
+    // Requests of all routes make a model's load.
+    let together = plan.policies.iter().filter(|other| other.level == policy.level);
+    let rate_of = |name: &str| -> f64 {
+        let model_ix = plan.models.iter().position(|model| model.name == name);
+        let rate =
+            |policy: &RoutePolicy| model_ix.map_or(0.0, |ix| policy.rate.share(policy.models[ix].fraction).value());
+        together.clone().map(rate).sum()
+    };
     pairs
         .map(|(model, routed)| {
             let configuration = model.configuration?;
@@ -353,7 +362,7 @@ pub fn expected_latency(scenario: &Scenario, plan: &Plan, policy: &RoutePolicy) 
                     && profile.key.tensor_parallel == configuration.tensor_parallel
                     && (profile.key.share.value() - configuration.share.value()).abs() < 1e-9
             })?;
-            let load = policy.rate.share(routed.fraction).value() / f64::from(configuration.n_replicas);
+            let load = rate_of(&model.name) / f64::from(configuration.n_replicas);
             (routed.fraction.value() > 0.0)
                 .then(|| mean_latency(profile, load))
                 .flatten()

@@ -7,7 +7,10 @@
 //! ```
 //!
 //! is exact piece by piece, also where a kink makes `φ` non-convex. The rows `k` are the constraints that couple the models: one
-//! per SLO over the workload. All rows of a configuration come from one profile and so share their breakpoints.
+//! per SLO over the workload. All rows of a configuration come from one profile and so share their breakpoints. Where several routes share
+//! a configuration (`shared`), `w` is the part of all requests that it gets.
+
+mod shared;
 
 use crate::curve::LatencyCurve;
 
@@ -19,6 +22,8 @@ pub struct Flow {
     breaks: Vec<f64>,
     /// `a` and `b` of piece `j`, row `k` at `[(j · n_rows + k) · 2 ..][..2]`.
     coefficients: Vec<f64>,
+    /// Up to which `w` of all together each route may use it; empty where there is one route.
+    reach: Vec<f64>,
 }
 
 /// A point that a configuration offers at some price.
@@ -79,6 +84,7 @@ impl Flow {
             n_rows: curves.len(),
             breaks,
             coefficients,
+            reach: Vec::new(),
         }
     }
 
@@ -89,6 +95,7 @@ impl Flow {
             n_rows,
             breaks: vec![0.0, 0.0],
             coefficients: vec![0.0; 2 * n_rows],
+            reach: Vec::new(),
         }
     }
 

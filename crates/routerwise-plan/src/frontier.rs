@@ -75,7 +75,7 @@ fn own(scenario: &Scenario, axis: FrontierAxis) -> (&'static str, Option<f64>) {
 /// What holds while one thing is varied.
 fn words(scenario: &Scenario, axis: FrontierAxis) -> String {
     let workload = &scenario.workload;
-    let slos: Vec<String> = workload.slos.iter().map(ToString::to_string).collect();
+    let slos: Vec<String> = workload.slos.iter().map(|slo| slo.words(workload.n_routes())).collect();
     let (slos, rate, n_gpus) = (slos.join(", "), workload.rate, scenario.cluster.n_gpus());
     match axis {
         FrontierAxis::Target => format!("{rate} on {n_gpus} GPUs"),

@@ -1,6 +1,7 @@
 //! Joint allocation and routing: inputs in, plan out. In reading order:
 //!
 //! - [`curve`], [`flow`]: latency as a function of load, and what it costs to send a model more prompts
+//! - [`traffic`]: load levels and routes
 //! - [`problem`]: the scenario in dense form
 //! - [`prices`]: dual prices of fixed resources; [`prices::kernel`] is the hot loop
 //! - [`resources`]: what setups take of the cluster, and what that costs
@@ -36,6 +37,7 @@ mod settle;
 pub mod space;
 pub mod spread;
 pub mod ties;
+pub mod traffic;
 pub mod watch;
 
 use routerwise_types::answer::BelowFloor;
@@ -134,12 +136,12 @@ pub fn solve(scenario: &Scenario, problem: &Problem, parent: Option<&Plan>) -> O
 fn finish(scenario: &Scenario, problem: &Problem, mut found: search::Found, parent: Option<&Plan>) -> Option<Plan> {
     let best = found.best.clone()?;
     let filled = settle::fill_up(problem, &best);
-    let settled = settle::settle_all(scenario, problem, &mut found.routes, &filled)
+    let settled = settle::settle_all(scenario, problem, &mut found.responses, &filled)
         .filter(|settled| settle::quality(problem, settled) >= best.quality - problem.tolerance * 0.1);
     let (best, settled) = match settled {
         Some(settled) => (filled, settled),
         None => {
-            let settled = settle::settle_all(scenario, problem, &mut found.routes, &best)?;
+            let settled = settle::settle_all(scenario, problem, &mut found.responses, &best)?;
             (best, settled)
         }
     };

@@ -8,41 +8,48 @@
 //!             A(α) = Σ_x p_x max_i (s_i(x) − α_i),   H_i(α, β) = max_w (α·w − Σ_k β_k·φ_ik(w))
 //! ```
 //!
-//! Solved by column generation (Dantzig-Wolfe). A *route* column is what all prompts do at one price vector: its fractions and
+//! Solved by column generation (Dantzig-Wolfe). A *response* column is what all prompts do at one price vector: its fractions and
 //! its quality. An *offer* column is one point `(w, φ(w))` of a configuration. The master mixes them; its row duals are
-//! the next prices; each `A(α)` prices all routes at once and each `H` all offers of a configuration, exactly. Every evaluation is
-//! an upper bound, every master solution a routing that exists. Routes do not depend on the setup, so they are kept and the next setup
+//! the next prices; each `A(α)` prices all responses at once and each `H` all offers of a configuration, exactly. Every evaluation is
+//! an upper bound, every master solution a routing that exists. Responses do not depend on the setup, so they are kept and the next setup
 //! starts with all of them. Prices are smoothed towards the best ones so far (Wentges 1997), which stops them from
 //! jumping about.
 //!
 //! The same code bounds *all* setups at once: a model may then offer points of several configurations, and the rows of
 //! [`crate::resources`] get prices `γ` too.
 
+mod dual;
 pub mod kernel;
 pub(crate) mod master;
 mod mixture;
 mod offers;
 
-use routerwise_types::workload::MOST_LEVELS;
+use std::sync::Arc;
 
+use routerwise_types::workload::MOST_POLICIES;
+
+pub(crate) use dual::{Dual, part};
 use kernel::{Evaluation, ScoreTable};
 use master::{Master, Stalled};
 pub(crate) use mixture::{Mixed, Mixture};
-pub(crate) use offers::{Offering, Ranges, costs, values};
+pub(crate) use offers::{Offering, Ranges, costs, look, values};
 use offers::{Point, best_offer};
 
-/// What all prompts do at one price vector.
+use crate::traffic::Traffic;
+
+/// What all prompts of a route do at one price vector.
 #[derive(Clone, Debug)]
-pub(crate) struct Route {
+pub(crate) struct Response {
+    pub(crate) route: usize,
     pub(crate) prices: Vec<f64>,
     pub(crate) fractions: Vec<f64>,
     pub(crate) quality: f64,
 }
 
-/// Routes seen so far, and how many evaluations of `A` they took.
+/// Responses seen so far, and how many evaluations of `A` they took.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Routes {
-    pub(crate) list: Vec<Route>,
+pub(crate) struct Responses {
+    pub(crate) list: Vec<Response>,
     pub(crate) evaluations: u64,
     /// Work so far, in the steps of a search's effort.
     pub(crate) work: u64,
@@ -53,10 +60,8 @@ pub(crate) struct Routes {
 pub(crate) struct Inner<'a> {
     /// For every model, at least one offering.
     pub(crate) offerings: Vec<Vec<Offering<'a>>>,
-    /// What each load level counts for.
-    pub(crate) weights: &'a [f64],
-    /// Rows of each level.
-    pub(crate) n_rows: usize,
+    /// Load levels and routes.
+    pub(crate) traffic: &'a Traffic,
     /// Right-hand side of every row; 1 but for a deliberately tightened solve.
     pub(crate) limit: f64,
     /// Quality that a whole limit left unused is worth: breaks ties between equally good routings in favour of low latency.
@@ -67,37 +72,6 @@ pub(crate) struct Inner<'a> {
     pub(crate) room_reward: f64,
     /// Least part of the cluster's share units that must be used, where there is such a floor.
     pub(crate) least_units: Option<f64>,
-}
-
-/// Prices and the bound they prove. Those of prompts and rows are in quality of their level by itself, and stand level after level.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Dual {
-    pub(crate) bound: f64,
-    pub(crate) prices: Vec<f64>,
-    pub(crate) row_prices: Vec<f64>,
-    /// Price of each resource row, `γ ≥ 0`.
-    pub(crate) resource_prices: Vec<f64>,
-    /// What must be paid to use up the floor of share units, at least 0.
-    pub(crate) floor_price: f64,
-}
-
-impl Dual {
-    /// Prices of one level by itself, without those of resources.
-    pub(crate) fn at_level(&self, level: usize, n_levels: usize) -> Self {
-        Self {
-            bound: f64::INFINITY,
-            prices: part(&self.prices, level, n_levels).to_vec(),
-            row_prices: part(&self.row_prices, level, n_levels).to_vec(),
-            resource_prices: Vec::new(),
-            floor_price: 0.0,
-        }
-    }
-}
-
-/// One level's part of what stands level after level.
-pub(crate) fn part<T>(all: &[T], level: usize, n_levels: usize) -> &[T] {
-    let n = all.len() / n_levels;
-    &all[level * n..][..n]
 }
 
 /// How a solve ended.
@@ -129,16 +103,16 @@ pub(crate) struct Until {
 
 /// Solves one inner problem. `start` is where prices are first tried.
 pub(crate) fn solve(
-    table: &ScoreTable,
-    routes: &mut Routes,
+    tables: &[Arc<ScoreTable>],
+    responses: &mut Responses,
     inner: &Inner<'_>,
     start: Option<&Dual>,
     until: Until,
 ) -> Solved {
-    let mut state = State::new(table, inner, start);
-    match state.run(routes, until) {
-        Ok(ending) => state.finish(routes, ending),
-        Err(Stalled) => state.finish(routes, Ending::Unfinished),
+    let mut state = State::new(tables, inner, start);
+    match state.run(responses, until) {
+        Ok(ending) => state.finish(responses, ending),
+        Err(Stalled) => state.finish(responses, Ending::Unfinished),
     }
 }
 
@@ -147,8 +121,8 @@ const FIRST_PENALTY: f64 = 4.0;
 const LAST_PENALTY: f64 = 1e7;
 /// Rounds of new offers before the next look at all prompts; what is missing then is found after it.
 const MAX_OFFER_ROUNDS: u32 = 60;
-/// Routes of earlier solves that a solve starts with.
-const MAX_KNOWN_ROUTES: usize = 96;
+/// Responses of earlier solves that a solve starts with.
+const MAX_KNOWN_RESPONSES: usize = 96;
 /// What an offer must gain while much is still to be gained.
 const COARSE: f64 = 1e-5;
 /// Columns for each model of a master that has lost its way in rounding.
@@ -166,8 +140,8 @@ enum Column {
     Slack,
     Unanswered,
     Violation,
-    Route {
-        level: usize,
+    Response {
+        policy: usize,
         index: usize,
     },
     Offer {
@@ -178,11 +152,11 @@ enum Column {
 }
 
 struct State<'a> {
-    table: &'a ScoreTable,
+    tables: &'a [Arc<ScoreTable>],
     inner: &'a Inner<'a>,
     master: Master,
     columns: Vec<Column>,
-    /// Routes that the master does not have yet.
+    /// Responses that the master does not have yet.
     fresh: Vec<(usize, usize)>,
     penalty: f64,
     best: Dual,
@@ -192,19 +166,21 @@ struct State<'a> {
 }
 
 impl<'a> State<'a> {
-    fn new(table: &'a ScoreTable, inner: &'a Inner<'a>, start: Option<&Dual>) -> Self {
-        let (n_models, n_levels) = (table.n_models(), inner.weights.len());
-        let mut right = vec![1.0; n_levels + n_models];
-        right.extend(std::iter::repeat_n(0.0, n_levels * n_models));
-        right.extend(std::iter::repeat_n(inner.limit, n_levels * inner.n_rows));
+    fn new(tables: &'a [Arc<ScoreTable>], inner: &'a Inner<'a>, start: Option<&Dual>) -> Self {
+        let traffic = inner.traffic;
+        let (n_models, n_policies) = (tables[0].n_models(), traffic.n_policies());
+        let n_rows = traffic.n_levels() * traffic.n_rows();
+        let mut right = vec![1.0; n_policies + n_models];
+        right.extend(std::iter::repeat_n(0.0, n_policies * n_models));
+        right.extend(std::iter::repeat_n(inner.limit, n_rows));
         right.extend(std::iter::repeat_n(1.0, inner.n_resources));
         if let Some(least) = inner.least_units {
             right.push(least);
         }
         let best = start.cloned().unwrap_or_else(|| Dual {
             bound: f64::INFINITY,
-            prices: vec![0.0; n_levels * n_models],
-            row_prices: vec![0.0; n_levels * inner.n_rows],
+            prices: vec![0.0; n_policies * n_models],
+            row_prices: vec![0.0; n_rows],
             resource_prices: vec![0.0; inner.n_resources],
             floor_price: 0.0,
         });
@@ -213,14 +189,12 @@ impl<'a> State<'a> {
         best.resource_prices
             .iter_mut()
             .for_each(|price| *price = price.max(inner.room_reward));
-        for (level, weight) in inner.weights.iter().enumerate() {
-            let row_prices = &mut best.row_prices[level * inner.n_rows..][..inner.n_rows];
-            row_prices
-                .iter_mut()
-                .for_each(|price| *price = price.max(inner.slack_reward / weight));
+        for (at, price) in best.row_prices.iter_mut().enumerate() {
+            let weight = traffic.weight_of_row(at / traffic.n_rows(), at % traffic.n_rows());
+            *price = price.max(inner.slack_reward / weight);
         }
         Self {
-            table,
+            tables,
             inner,
             master: Master::new(right),
             columns: Vec::new(),
@@ -240,31 +214,35 @@ impl<'a> State<'a> {
     }
 
     fn n_models(&self) -> usize {
-        self.table.n_models()
+        self.tables[0].n_models()
+    }
+
+    fn n_policies(&self) -> usize {
+        self.inner.traffic.n_policies()
     }
 
     fn n_levels(&self) -> usize {
-        self.inner.weights.len()
+        self.inner.traffic.n_levels()
     }
 
     fn offers_row(&self, model: usize) -> usize {
-        self.n_levels() + model
+        self.n_policies() + model
     }
 
-    fn coupling_row(&self, level: usize, model: usize) -> usize {
-        self.n_levels() + (1 + level) * self.n_models() + model
+    fn coupling_row(&self, policy: usize, model: usize) -> usize {
+        self.n_policies() + (1 + policy) * self.n_models() + model
     }
 
     fn first_slo_row(&self) -> usize {
-        self.n_levels() + (1 + self.n_levels()) * self.n_models()
+        self.n_policies() + (1 + self.n_policies()) * self.n_models()
     }
 
     fn slo_row(&self, level: usize, row: usize) -> usize {
-        self.first_slo_row() + level * self.inner.n_rows + row
+        self.first_slo_row() + level * self.inner.traffic.n_rows() + row
     }
 
     fn first_resource_row(&self) -> usize {
-        self.first_slo_row() + self.n_levels() * self.inner.n_rows
+        self.first_slo_row() + self.n_levels() * self.inner.traffic.n_rows()
     }
 
     fn floor_row(&self) -> usize {
@@ -279,11 +257,13 @@ impl<'a> State<'a> {
     fn add_offer(&mut self, model: usize, offering: usize, point: Point) -> usize {
         let offer = self.inner.offerings[model][offering];
         let mut entries = vec![(self.offers_row(model), 1.0)];
+        let traffic = self.inner.traffic;
         for level in 0..self.n_levels() {
-            let fraction = point.fractions[level];
             let flow = offer.candidate.flow_at(level);
-            entries.push((self.coupling_row(level, model), -fraction));
-            entries.extend((0..self.inner.n_rows).map(|row| (self.slo_row(level, row), flow.at(row, fraction))));
+            let policies = level * traffic.n_routes()..(level + 1) * traffic.n_routes();
+            entries.extend(policies.map(|policy| (self.coupling_row(policy, model), -point.fractions[policy])));
+            let rows = 0..traffic.n_rows();
+            entries.extend(rows.map(|row| (self.slo_row(level, row), point.flow(flow, traffic, level, row))));
         }
         let resources = offer.takes.iter();
         entries.extend(resources.map(|(row, taken)| (self.first_resource_row() + *row as usize, *taken)));
@@ -294,58 +274,65 @@ impl<'a> State<'a> {
         self.add(kind, 0.0, entries)
     }
 
-    fn add_route(&mut self, level: usize, index: usize, route: &Route) {
-        let mut entries = vec![(level, 1.0)];
-        let fractions = route.fractions.iter().enumerate();
-        entries.extend(fractions.map(|(model, w)| (self.coupling_row(level, model), *w)));
-        let cost = self.inner.weights[level] * route.quality;
-        self.add(Column::Route { level, index }, cost, entries);
+    fn add_response(&mut self, policy: usize, index: usize, response: &Response) {
+        let mut entries = vec![(policy, 1.0)];
+        let fractions = response.fractions.iter().enumerate();
+        entries.extend(fractions.map(|(model, w)| (self.coupling_row(policy, model), *w)));
+        let cost = self.inner.traffic.weights[policy] * response.quality;
+        self.add(Column::Response { policy, index }, cost, entries);
     }
 
-    /// Of the routes known before, those worth most where the solve starts: many would only slow the master down.
-    fn learn_known_routes(&mut self, routes: &Routes) {
-        for level in 0..self.n_levels() {
-            let prices = part(&self.best.prices, level, self.n_levels());
-            let worth = |route: &Route| route.quality - dot(prices, &route.fractions);
-            let mut known: Vec<(f64, usize)> = routes.list.iter().map(worth).zip(0..).collect();
+    /// Of the responses known before, those worth most where the solve starts: many would only slow the master down.
+    fn learn_known_responses(&mut self, responses: &Responses) {
+        for policy in 0..self.n_policies() {
+            let prices = part(&self.best.prices, policy, self.n_policies());
+            let worth = |response: &Response| response.quality - dot(prices, &response.fractions);
+            let route = self.inner.traffic.route_of(policy);
+            let own = (0..)
+                .zip(&responses.list)
+                .filter(|(_, response)| response.route == route);
+            let mut known: Vec<(f64, usize)> = own.map(|(index, response)| (worth(response), index)).collect();
             known.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-            known.truncate(MAX_KNOWN_ROUTES);
+            known.truncate(MAX_KNOWN_RESPONSES);
             for (_, index) in known {
-                self.add_route(level, index, &routes.list[index]);
+                self.add_response(policy, index, &responses.list[index]);
             }
         }
     }
 
-    fn learn_routes(&mut self, routes: &Routes) {
-        for (level, index) in std::mem::take(&mut self.fresh) {
-            self.add_route(level, index, &routes.list[index]);
+    fn learn_responses(&mut self, responses: &Responses) {
+        for (policy, index) in std::mem::take(&mut self.fresh) {
+            self.add_response(policy, index, &responses.list[index]);
         }
     }
 
     /// A basis that is feasible because it answers nothing and pays for every violation.
     fn first_basis(&mut self) -> Result<(), Stalled> {
-        let n_levels = self.n_levels();
-        let mut basis: Vec<usize> = (0..n_levels)
-            .map(|level| self.add(Column::Unanswered, -self.penalty, vec![(level, 1.0)]))
+        let (traffic, n_levels) = (self.inner.traffic, self.n_levels());
+        let mut basis: Vec<usize> = (0..self.n_policies())
+            .map(|policy| self.add(Column::Unanswered, -self.penalty, vec![(policy, 1.0)]))
             .collect();
-        let mut used = vec![0.0; n_levels * self.inner.n_rows];
+        let mut used = vec![0.0; n_levels * traffic.n_rows()];
         let mut taken = vec![0.0; self.inner.n_resources];
         let mut units = 0.0;
         for model in 0..self.n_models() {
             let offer = self.inner.offerings[model][0];
-            let mut point = Point {
-                value: 0.0,
-                fractions: [0.0; MOST_LEVELS],
-            };
-            for level in 0..n_levels {
-                let low = offer.ranges.at(level, model, self.n_models()).low;
-                point.fractions[level] = low;
-                for (row, sum) in used[level * self.inner.n_rows..][..self.inner.n_rows]
-                    .iter_mut()
-                    .enumerate()
-                {
-                    *sum += offer.candidate.flow_at(level).at(row, low);
+            let point = if traffic.is_shared() {
+                // What routes may send at the least load differs; at any prices the best point is one that they may.
+                offers::look(&offer, model, &self.best, traffic)
+            } else {
+                let mut point = Point {
+                    value: 0.0,
+                    fractions: [0.0; MOST_POLICIES],
+                };
+                for level in 0..n_levels {
+                    point.fractions[level] = offer.ranges.at(level, model, self.n_models()).low;
                 }
+                point
+            };
+            for (at, sum) in used.iter_mut().enumerate() {
+                let (level, row) = (at / traffic.n_rows(), at % traffic.n_rows());
+                *sum += point.flow(offer.candidate.flow_at(level), traffic, level, row);
             }
             units += offer.units;
             for (row, part) in offer.takes {
@@ -381,17 +368,17 @@ impl<'a> State<'a> {
         if holds { slack } else { violation }
     }
 
-    fn run(&mut self, routes: &mut Routes, until: Until) -> Result<Ending, Stalled> {
+    fn run(&mut self, responses: &mut Responses, until: Until) -> Result<Ending, Stalled> {
         self.first_basis()?;
-        self.learn_known_routes(routes);
+        self.learn_known_responses(responses);
         let mut smoothing = 0.5;
         let mut gap = f64::INFINITY;
-        let first = routes.evaluations;
+        let first = responses.evaluations;
         loop {
             // Far from the end offers that gain next to nothing would only fill the master.
             let fine = until.tolerance * 0.05;
             let coarse = (gap * 1e-3).min(COARSE).max(fine);
-            let duals = self.optimise_offers(routes, coarse)?;
+            let duals = self.optimise_offers(responses, coarse)?;
             let artificial = self.artificial_part();
             let lower = if artificial > 1e-9 {
                 f64::NEG_INFINITY
@@ -405,23 +392,24 @@ impl<'a> State<'a> {
             if self.best.bound - lower <= until.tolerance {
                 return Ok(Ending::Converged);
             }
-            if routes.evaluations - first >= until.max_evaluations
+            if responses.evaluations - first >= until.max_evaluations
                 || self.columns.len() > LEAST_COLUMNS.max(MAX_COLUMNS * self.n_models())
             {
                 return Ok(Ending::Unfinished);
             }
             let trial = blend(&self.best, &duals.dual, smoothing);
-            let bound = self.evaluate(&trial, routes);
+            let bound = self.evaluate(&trial, responses);
             let improved = bound < self.best.bound;
             if improved {
                 self.best = Dual { bound, ..trial };
             }
-            let found = self.fresh.iter().any(|(level, index)| {
-                let route = &routes.list[*index];
-                let prices = part(&duals.dual.prices, *level, self.n_levels());
-                route.quality - dot(prices, &route.fractions) > duals.route_rents[*level] + until.tolerance * 1e-2
+            let found = self.fresh.iter().any(|(policy, index)| {
+                let response = &responses.list[*index];
+                let prices = part(&duals.dual.prices, *policy, self.n_policies());
+                response.quality - dot(prices, &response.fractions)
+                    > duals.response_rents[*policy] + until.tolerance * 1e-2
             });
-            self.learn_routes(routes);
+            self.learn_responses(responses);
             if found {
                 smoothing = if improved {
                     (smoothing + 0.1f64).min(0.8)
@@ -466,13 +454,13 @@ impl<'a> State<'a> {
             .sum()
     }
 
-    /// Re-solves the master, adding offers at its prices until none pays by more than `tolerance`: offers cost nanoseconds, routes
+    /// Re-solves the master, adding offers at its prices until none pays by more than `tolerance`: offers cost nanoseconds, responses
     /// a pass over all prompts.
-    fn optimise_offers(&mut self, routes: &mut Routes, tolerance: f64) -> Result<MasterDuals, Stalled> {
+    fn optimise_offers(&mut self, responses: &mut Responses, tolerance: f64) -> Result<MasterDuals, Stalled> {
         let mut rounds = 0;
         loop {
             self.master.optimise()?;
-            routes.work += self.n_runs * STEPS_PER_RUN + self.master.take_looked() / ENTRIES_PER_STEP;
+            responses.work += self.n_runs * STEPS_PER_RUN + self.master.take_looked() / ENTRIES_PER_STEP;
             let duals = self.read_duals();
             let mut added = false;
             for model in 0..self.n_models() {
@@ -497,12 +485,14 @@ impl<'a> State<'a> {
             .inner
             .least_units
             .map_or(0.0, |_| (-duals[self.floor_row()]).max(0.0));
-        // The master counts in quality of the whole, prices in quality of their level.
-        let weights = self.inner.weights.iter();
-        let of_level = |n: usize| weights.clone().flat_map(move |weight| std::iter::repeat_n(*weight, n));
-        let n = self.n_levels();
+        // The master counts in quality of the whole, prices in quality of their policy.
+        let traffic = self.inner.traffic;
+        let weights = traffic.weights.iter();
+        let of_policy = |n: usize| weights.clone().flat_map(move |weight| std::iter::repeat_n(*weight, n));
+        let rows = (0..self.n_levels()).flat_map(|level| (0..traffic.n_rows()).map(move |row| (level, row)));
+        let n = self.n_policies();
         MasterDuals {
-            route_rents: duals[..n]
+            response_rents: duals[..n]
                 .iter()
                 .zip(weights.clone())
                 .map(|(rent, w)| rent / w)
@@ -511,12 +501,12 @@ impl<'a> State<'a> {
             dual: Dual {
                 bound: f64::INFINITY,
                 prices: positive(self.coupling_row(0, 0)..self.first_slo_row())
-                    .zip(of_level(self.n_models()))
+                    .zip(of_policy(self.n_models()))
                     .map(|(dual, weight)| dual / weight)
                     .collect(),
                 row_prices: positive(self.first_slo_row()..self.first_resource_row())
-                    .zip(of_level(self.inner.n_rows))
-                    .map(|(dual, weight)| dual / weight)
+                    .zip(rows)
+                    .map(|(dual, (level, row))| dual / traffic.weight_of_row(level, row))
                     .collect(),
                 resource_prices: positive(self.first_resource_row()..self.floor_row()).collect(),
                 floor_price,
@@ -526,27 +516,31 @@ impl<'a> State<'a> {
 
     /// `H` of a model at some prices: value, offering and point.
     fn best_offer(&self, model: usize, dual: &Dual) -> (f64, usize, Point) {
-        best_offer(&self.inner.offerings[model], model, dual, self.inner.weights)
+        best_offer(&self.inner.offerings[model], model, dual, self.inner.traffic)
     }
 
-    /// `D` at some prices; remembers the routes.
-    fn evaluate(&mut self, dual: &Dual, routes: &mut Routes) -> f64 {
+    /// `D` at some prices; remembers the responses.
+    fn evaluate(&mut self, dual: &Dual, responses: &mut Responses) -> f64 {
         let mut bound = 0.0;
-        for (level, weight) in self.inner.weights.iter().enumerate() {
-            let prices = part(&dual.prices, level, self.n_levels());
-            let row_prices = part(&dual.row_prices, level, self.n_levels());
-            self.table.evaluate(prices, &mut self.evaluation);
-            routes.evaluations += 1;
-            routes.work += 1 + (self.table.n_rows() * self.n_models()) as u64 / SCORES_PER_STEP;
+        let traffic = self.inner.traffic;
+        for (policy, weight) in traffic.weights.iter().enumerate() {
+            let route = traffic.route_of(policy);
+            let table = &self.tables[route];
+            let prices = part(&dual.prices, policy, self.n_policies());
+            let row_prices = traffic.rows_of_policy(&dual.row_prices, policy);
+            table.evaluate(prices, &mut self.evaluation);
+            responses.evaluations += 1;
+            responses.work += 1 + (table.n_rows() * self.n_models()) as u64 / SCORES_PER_STEP;
             bound += weight * (self.evaluation.value(prices) + self.inner.limit * row_prices.iter().sum::<f64>());
-            self.fresh.push((level, routes.list.len()));
-            routes.list.push(Route {
+            self.fresh.push((policy, responses.list.len()));
+            responses.list.push(Response {
+                route,
                 prices: prices.to_vec(),
                 fractions: self.evaluation.fractions.clone(),
                 quality: self.evaluation.quality,
             });
         }
-        routes.work += self.n_runs * STEPS_PER_RUN;
+        responses.work += self.n_runs * STEPS_PER_RUN;
         bound += (0..self.n_models())
             .map(|model| self.best_offer(model, dual).0)
             .sum::<f64>();
@@ -557,9 +551,9 @@ impl<'a> State<'a> {
         bound
     }
 
-    fn finish(self, routes: &Routes, ending: Ending) -> Solved {
+    fn finish(self, responses: &Responses, ending: Ending) -> Solved {
         let answered = ending != Ending::Infeasible && self.artificial_part() <= 1e-9;
-        let mixture = answered.then(|| self.mixture(routes));
+        let mixture = answered.then(|| self.mixture(responses));
         Solved {
             ending,
             dual: self.best,
@@ -569,7 +563,7 @@ impl<'a> State<'a> {
 }
 
 struct MasterDuals {
-    route_rents: Vec<f64>,
+    response_rents: Vec<f64>,
     offer_rents: Vec<f64>,
     dual: Dual,
 }

@@ -15,15 +15,16 @@ use crate::flow::{Flow, Interval};
 use crate::prices::kernel::ScoreTable;
 use crate::resources::{self, Resource};
 use crate::search::region::Region;
+use crate::traffic::Traffic;
 
 /// Everything the search reads.
 #[derive(Clone, Debug)]
 pub struct Problem {
-    /// Scores of all models on all prompts; shared with what is restricted from it.
-    pub table: Arc<ScoreTable>,
+    /// Scores of all models on the prompts of each route; shared with what is restricted from it.
+    pub tables: Vec<Arc<ScoreTable>>,
     /// What each model may be run as.
     pub models: Vec<ModelOptions>,
-    /// Constraints over the workload; flows are relative to their limits, so each reads `Σ_i φ_i ≤ 1`.
+    /// Constraints at each load level, route after route; flows are relative to their limits, so each reads `Σ_i φ_i ≤ 1`.
     pub rows: Vec<Row>,
     /// The GPUs.
     pub cluster: Cluster,
@@ -35,8 +36,8 @@ pub struct Problem {
     pub least_units: u32,
     /// Arrival rate with headroom at the first load level, requests/s.
     pub rate: f64,
-    /// What each load level counts for; sums to 1.
-    pub weights: Vec<f64>,
+    /// Load levels and routes, and what each counts for.
+    pub traffic: Traffic,
     /// The search stops when nothing can be better by more than this.
     pub tolerance: f64,
     /// Most inner problems to solve.
@@ -48,6 +49,8 @@ pub struct Problem {
 pub struct Row {
     /// Which SLO it comes from.
     pub slo_ix: usize,
+    /// Whose requests it counts.
+    pub route: usize,
     /// Its right-hand side: seconds, or a share of requests.
     pub limit: f64,
 }
@@ -109,6 +112,12 @@ pub enum Unplannable {
     /// No prompts.
     #[error("there are no scored prompts")]
     NoPrompts,
+    /// No prompts of one route.
+    #[error("the route `{route}` has no scored prompts")]
+    NoPromptsOf {
+        /// Route name.
+        route: String,
+    },
     /// A model may not be off and can not run either.
     #[error(
         "`{model}` must run (`may-be-off = false`) but none of its configurations has a profile, fits in memory and meets the SLO when idle"
@@ -157,6 +166,11 @@ impl Problem {
         if scenario.scores.prompts.is_empty() {
             return Err(Unplannable::NoPrompts);
         }
+        if let Some(empty) = scenario.scores.routes.iter().position(Vec::is_empty) {
+            return Err(Unplannable::NoPromptsOf {
+                route: workload.route_name(empty).to_owned(),
+            });
+        }
         at_most(scenario.models.len(), MOST_MODELS, || "models".to_owned())?;
         let rates: Vec<f64> = (0..workload.levels.len())
             .map(|level| workload.rate_at(level).value() * (1.0 + workload.planning.headroom))
@@ -188,11 +202,9 @@ impl Problem {
             return Err(Unplannable::NothingRuns);
         }
         let mut problem = Self {
-            table: Arc::new(ScoreTable::new(
-                &scenario.scores.columns,
-                &scenario.scores.normalised_weights(),
-            )),
+            tables: (0..workload.n_routes()).map(|route| table(scenario, route)).collect(),
             models,
+            traffic: Traffic::of(workload, rows.iter().map(|row| row.route).collect()),
             rows,
             least_units: least_units(
                 &scenario.cluster,
@@ -202,7 +214,6 @@ impl Problem {
             cluster: scenario.cluster.clone(),
             units_per_gpu,
             rate: rates[0],
-            weights: (0..rates.len()).map(|level| workload.weight_of(level)).collect(),
             tolerance: workload.planning.tolerance,
             max_solves: workload.planning.max_solves,
             resources: Vec::new(),
@@ -234,7 +245,7 @@ impl Problem {
 
     /// The same problem with only the candidates that a region allows, in their order.
     pub(crate) fn restricted(&self, region: &Region) -> Self {
-        self.with_candidates(self.weights.clone(), |model| {
+        self.with_candidates(self.traffic.clone(), |model| {
             let candidates = &self.models[model].candidates;
             let allowed = region.allowed[model].iter();
             allowed.map(|c| candidates[usize::from(*c)].clone()).collect()
@@ -243,7 +254,7 @@ impl Problem {
 
     /// One load level of one setup by itself.
     pub(crate) fn at_level(&self, level: usize, candidates: &[usize], rate: f64) -> Self {
-        let of_level = self.with_candidates(vec![1.0], |model| {
+        let of_level = self.with_candidates(self.traffic.at_level(level), |model| {
             let candidate = &self.models[model].candidates[candidates[model]];
             vec![Candidate {
                 flow: candidate.flow_at(level).clone(),
@@ -255,29 +266,69 @@ impl Problem {
     }
 
     /// The same problem with other candidates of each model.
-    fn with_candidates(&self, weights: Vec<f64>, candidates: impl Fn(usize) -> Vec<Candidate>) -> Self {
+    fn with_candidates(&self, traffic: Traffic, candidates: impl Fn(usize) -> Vec<Candidate>) -> Self {
         let models = self.models.iter().enumerate().map(|(at, model)| ModelOptions {
             name: model.name.clone(),
             candidates: candidates(at),
         });
         Self {
-            table: Arc::clone(&self.table),
+            tables: self.tables.clone(),
             models: models.collect(),
             rows: self.rows.clone(),
             cluster: self.cluster.clone(),
             resources: self.resources.clone(),
-            weights,
+            traffic,
             ..*self
         }
+    }
+
+    /// One setup with every model held as it is at some load of all, level by level and model by model.
+    pub(crate) fn held_at(&self, candidates: &[usize], loads: &[f64]) -> Self {
+        let n_models = self.models.len();
+        self.with_candidates(self.traffic.clone(), |model| {
+            let candidate = &self.models[model].candidates[candidates[model]];
+            let held = |level: usize| {
+                let load = loads[level * n_models + model];
+                candidate.flow_at(level).held_at(load, self.traffic.n_routes())
+            };
+            vec![Candidate {
+                flow: held(0),
+                further: (1..self.n_levels()).map(held).collect(),
+                ..candidate.clone()
+            }]
+        })
     }
 
     /// Number of load levels.
     #[must_use]
     pub fn n_levels(&self) -> usize {
-        self.weights.len()
+        self.traffic.n_levels()
     }
 
-    /// Every fraction of every model at every level, unconfined.
+    /// Scores where there is one route, or those of the first.
+    #[must_use]
+    pub fn table(&self) -> &Arc<ScoreTable> {
+        &self.tables[0]
+    }
+
+    /// Left-hand side of a row at a level, relative to its limit, when one candidate of each model gets fractions of each policy.
+    pub(crate) fn row_sum(&self, candidates: &[usize], fractions: &[f64], level: usize, row: usize) -> f64 {
+        let n_models = self.models.len();
+        let own = self.traffic.policy_of_row(level, row) * n_models;
+        let of = |(model, candidate): (usize, &usize)| {
+            let flow = self.models[model].candidates[*candidate].flow_at(level);
+            let (w, cap) = (fractions[own + model], flow.cap());
+            if self.traffic.is_shared() {
+                let load = self.traffic.load(fractions, level, model, n_models);
+                w * flow.latency(row, load.min(cap))
+            } else {
+                flow.at(row, w.min(cap))
+            }
+        };
+        candidates.iter().enumerate().map(of).sum()
+    }
+
+    /// Every load of every model at every level, unconfined.
     pub(crate) fn all_ranges(&self) -> Vec<Interval> {
         vec![Interval::ALL; self.n_levels() * self.models.len()]
     }
@@ -318,16 +369,22 @@ fn at_most(found: usize, most: usize, what: impl FnOnce() -> String) -> Result<(
     })
 }
 
-/// The constraint rows over the workload, in SLO order.
+fn table(scenario: &Scenario, route: usize) -> Arc<ScoreTable> {
+    let scores = scenario.scores.of_route(route);
+    Arc::new(ScoreTable::new(&scores.columns, &scores.normalised_weights()))
+}
+
+/// The constraint rows of a load level, in SLO order for each route.
 #[must_use]
 pub fn rows(workload: &Workload) -> Vec<Row> {
-    workload
-        .slos
-        .iter()
-        .enumerate()
-        .filter(|(_, slo)| slo.scope == Scope::Workload)
-        .map(|(slo_ix, slo)| Row {
+    let slos = || workload.slos.iter().enumerate();
+    let routes = 0..workload.n_routes();
+    routes
+        .flat_map(|route| slos().map(move |(slo_ix, slo)| (route, slo_ix, slo)))
+        .filter(|(route, _, slo)| slo.scope == Scope::Workload && workload.concerns(slo, *route))
+        .map(|(route, slo_ix, slo)| Row {
             slo_ix,
+            route,
             limit: match slo.statistic {
                 Statistic::Mean => slo.target.value(),
                 Statistic::Quantile { q } => 1.0 - q,
@@ -345,10 +402,11 @@ pub fn reading(slo: &Slo) -> Reading {
     }
 }
 
-/// Highest load of one replica at which every per-model SLO still holds; nothing when one fails even when idle.
-fn load_limit(profile: &Profile, workload: &Workload) -> Option<f64> {
+/// Highest load of one replica at which every per-model SLO on a route still holds; nothing when one fails even when idle.
+fn load_limit(profile: &Profile, workload: &Workload, route: usize) -> Option<f64> {
     let mut limit = LatencyCurve::from_profile(profile, Reading::Statistic(Metric::Ttft, Statistic::Mean))?.end();
-    for slo in workload.slos.iter().filter(|slo| slo.scope == Scope::EachModel) {
+    let slos = workload.slos.iter().filter(|slo| slo.scope == Scope::EachModel);
+    for slo in slos.filter(|slo| workload.concerns(slo, route)) {
         let curve = LatencyCurve::from_profile(profile, Reading::Statistic(slo.metric, slo.statistic))?;
         limit = limit.min(curve.load_within(slo.target.value())?);
     }
@@ -385,7 +443,14 @@ fn candidates(scenario: &Scenario, model: &Model, rows: &[Row], rates: &[f64], u
         let (true, Some(gpu_type_ix)) = (listed, gpu_type_ix) else {
             continue;
         };
-        let Some(limit) = load_limit(profile, &scenario.workload) else {
+        // Up to which load of one replica each route may use it.
+        let workload = &scenario.workload;
+        let routes = (0..workload.n_routes()).map(|route| {
+            let allowed = workload.may_answer(&model.name, route);
+            load_limit(profile, workload, route).filter(|_| allowed)
+        });
+        let reach: Vec<Option<f64>> = routes.collect();
+        let Some(limit) = reach.iter().copied().flatten().reduce(f64::max) else {
             continue;
         };
         let Some(curves) = rows
@@ -404,7 +469,15 @@ fn candidates(scenario: &Scenario, model: &Model, rows: &[Row], rates: &[f64], u
         };
         for n_replicas in 1..=most_replicas(scenario, model, &one, units_per_gpu) {
             // Curves without a row of their own still have to end somewhere: with no rows the flow has one piece.
-            let flow = |rate: &f64| Flow::new(&curves, &limits, rate / f64::from(n_replicas), limit);
+            let flow = |rate: &f64| {
+                let load_per_fraction = rate / f64::from(n_replicas);
+                let flow = Flow::new(&curves, &limits, load_per_fraction, limit);
+                if reach.len() == 1 {
+                    return flow;
+                }
+                let of_route = |limit: &Option<f64>| limit.map_or(-1.0, |limit| (limit / load_per_fraction).min(1.0));
+                flow.with_reach(reach.iter().map(of_route).collect())
+            };
             let shard_units = share_units(key.share, units_per_gpu);
             found.push(Candidate {
                 configuration: Some(Configuration { n_replicas, ..one }),

@@ -16,7 +16,7 @@
 use routerwise_types::plan::Measure;
 
 use crate::patterns::{Patterns, Wanted, Whole, broken_row};
-use crate::prices::{Dual, Mixture, Routes};
+use crate::prices::{Dual, Mixture, Responses};
 use crate::problem::{Candidate, Problem};
 use crate::search::region::{Region, Terms, relax};
 
@@ -127,11 +127,11 @@ pub(crate) fn strengthen(problem: &mut Problem) {
     if types.is_empty() || !is_stated {
         return;
     }
-    let mut routes = Routes::default();
+    let mut responses = Responses::default();
     let mut start: Option<Dual> = None;
     for _ in 0..MAX_ROUNDS {
         let region = Region::all(problem);
-        let solved = relax(problem, &mut routes, &region, start.as_ref(), Terms::exact(problem));
+        let solved = relax(problem, &mut responses, &region, start.as_ref(), Terms::exact(problem));
         let Some(mixture) = solved.mixture else { return };
         let found: Vec<Resource> = types
             .iter()

@@ -6,7 +6,7 @@
 //! 3. Stop when the highest bound is within the tolerance of the best routing found.
 //!
 //! Where measured flows are not convex a solved setup may leave a gap; its fractions are then halved at the worst offender and both
-//! halves go back into the heap, so the answer is exact there too.
+//! halves go back into the heap, so the answer is exact there too. Several routes on one model are never convex together: see `shared`.
 
 pub(crate) mod bound;
 mod climb;
@@ -16,6 +16,7 @@ mod fleet;
 mod gamma;
 pub(crate) mod region;
 mod round;
+mod shared;
 mod tree;
 
 use std::cmp::Ordering;
@@ -25,7 +26,7 @@ use routerwise_types::scenario::Scenario;
 use routerwise_types::setup::Placement;
 
 use crate::flow::Interval;
-use crate::prices::{Dual, Inner, Offering, Ranges, Routes, Solved, Until, solve};
+use crate::prices::{Dual, Inner, Offering, Ranges, Responses, Solved, Until, solve};
 use crate::problem::Problem;
 use crate::watch::{Phase, Progress, Watch};
 use bound::PricePoint;
@@ -54,7 +55,7 @@ pub(crate) struct Found {
     pub(crate) best: Option<Incumbent>,
     pub(crate) upper_bound: f64,
     pub(crate) pool: Vec<PricePoint>,
-    pub(crate) routes: Routes,
+    pub(crate) responses: Responses,
     pub(crate) counts: Counts,
     /// Whether the search ended because it ran out of work, not because it was done.
     pub(crate) cut_short: bool,
@@ -68,8 +69,10 @@ pub(crate) struct Incumbent {
     pub(crate) ranges: Vec<Interval>,
     pub(crate) placement: Placement,
     pub(crate) quality: f64,
-    /// Fraction of prompts per model, level after level.
+    /// Fraction of prompts per model, policy after policy.
     pub(crate) fractions: Vec<f64>,
+    /// Load of all that each model is held at, level after level; empty where there is one route.
+    pub(crate) loads: Vec<f64>,
     pub(crate) dual: Dual,
 }
 
@@ -213,7 +216,7 @@ struct Search<'a> {
     /// Points that the tree does without; the certificate has them too.
     retired: Vec<PricePoint>,
     heap: BinaryHeap<Node>,
-    routes: Routes,
+    responses: Responses,
     /// Fractions that the relaxation would like; empty where it has no routing.
     wish: Vec<f64>,
     best: Option<Incumbent>,
@@ -245,7 +248,7 @@ impl<'a> Search<'a> {
             duals: Vec::new(),
             retired: Vec::new(),
             heap: BinaryHeap::new(),
-            routes: Routes::default(),
+            responses: Responses::default(),
             wish: Vec::new(),
             best: None,
             reached: None,
@@ -347,12 +350,20 @@ impl<'a> Search<'a> {
         region
     }
 
-    /// Adds a price vector to the pool, each unused model at its least refusing price: the same for this setup, better for others.
+    /// Adds a price vector to the pool.
     fn learn(&mut self, dual: &Dual) {
+        let dual = self.refined(dual);
+        self.spend(bound::work_of_a_point(self.problem));
+        self.pool.push(PricePoint::new(self.problem, &self.order, &dual));
+        self.duals.push(dual);
+    }
+
+    /// A price vector with each unused model at its least refusing price: the same for this setup, better for others.
+    fn refined(&self, dual: &Dual) -> Dual {
         let mut dual = dual.clone();
         let mut evaluation = crate::prices::kernel::Evaluation::default();
-        let table = &self.problem.table;
-        for prices in dual.prices.chunks_mut(self.order.len()) {
+        for (policy, prices) in dual.prices.chunks_mut(self.order.len()).enumerate() {
+            let table = &self.problem.tables[self.problem.traffic.route_of(policy)];
             table.evaluate(prices, &mut evaluation);
             for model in 0..prices.len() {
                 if evaluation.fractions[model] <= 0.0 {
@@ -360,9 +371,7 @@ impl<'a> Search<'a> {
                 }
             }
         }
-        self.spend(bound::work_of_a_point(self.problem));
-        self.pool.push(PricePoint::new(self.problem, &self.order, &dual));
-        self.duals.push(dual);
+        dual
     }
 
     /// Keeps the points that bound all setups best. Every node of the tree looks at every point: many of one neighbourhood say little
@@ -442,7 +451,7 @@ impl<'a> Search<'a> {
         let start = start.map(|(dual, _)| dual.clone());
         solve_candidates(
             self.problem,
-            &mut self.routes,
+            &mut self.responses,
             candidates,
             ranges,
             Tightening::NONE,
@@ -459,7 +468,7 @@ impl<'a> Search<'a> {
             upper_bound: open.max(self.set_aside).max(found),
             best: self.best,
             pool: self.pool.into_iter().chain(self.retired).collect(),
-            routes: self.routes,
+            responses: self.responses,
             counts: self.counts,
             cut_short: self.cut_short,
         }
@@ -485,7 +494,7 @@ impl Tightening {
 /// Solves the inner problem of one setup.
 pub(crate) fn solve_candidates(
     problem: &Problem,
-    routes: &mut Routes,
+    responses: &mut Responses,
     candidates: &[usize],
     ranges: &[Interval],
     tightening: Tightening,
@@ -493,7 +502,7 @@ pub(crate) fn solve_candidates(
     until: Until,
 ) -> Solved {
     let inner = inner(problem, candidates, ranges, tightening);
-    solve(&problem.table, routes, &inner, start, until)
+    solve(&problem.tables, responses, &inner, start, until)
 }
 
 /// One setup's inner problem.
@@ -520,8 +529,7 @@ pub(crate) fn inner<'a>(
         .collect();
     Inner {
         offerings,
-        weights: &problem.weights,
-        n_rows: problem.rows.len(),
+        traffic: &problem.traffic,
         limit: tightening.limit,
         slack_reward: tightening.slack_reward,
         n_resources: 0,

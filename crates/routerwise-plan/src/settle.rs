@@ -4,7 +4,7 @@ use routerwise_types::plan::Routing;
 use routerwise_types::scenario::Scenario;
 
 use crate::packing::Packing;
-use crate::prices::{Dual, Routes, Until, part};
+use crate::prices::{Dual, Mixture, Responses, Solved, Until, part};
 use crate::problem::{Candidate, Problem};
 use crate::search::fit::pack_setup;
 use crate::search::{Incumbent, Tightening, solve_candidates};
@@ -25,14 +25,32 @@ pub(crate) struct Settled {
     pub(crate) problem: Problem,
     /// The setup in its numbers.
     pub(crate) best: Incumbent,
-    pub(crate) policy: Policy,
+    /// One for each route.
+    pub(crate) policies: Vec<Policy>,
+}
+
+impl Settled {
+    /// Fraction of prompts per model, route after route.
+    pub(crate) fn fractions(&self) -> Vec<f64> {
+        fractions(&self.policies)
+    }
+
+    /// Part of the level's requests that each model gets.
+    pub(crate) fn loads(&self) -> Vec<f64> {
+        self.problem.traffic.loads(&self.fractions(), self.problem.models.len())
+    }
+}
+
+fn fractions(policies: &[Policy]) -> Vec<f64> {
+    let of_routes = policies.iter().map(|policy| policy.realised.fractions.as_slice());
+    of_routes.collect::<Vec<_>>().concat()
 }
 
 /// Settles every load level: once the setup is fixed they have nothing to do with each other.
 pub(crate) fn settle_all(
     scenario: &Scenario,
     problem: &Problem,
-    routes: &mut Routes,
+    responses: &mut Responses,
     best: &Incumbent,
 ) -> Option<Vec<Settled>> {
     let workload = &scenario.workload;
@@ -46,20 +64,28 @@ pub(crate) fn settle_all(
             placement: best.placement.clone(),
             quality: best.quality,
             fractions: part(&best.fractions, level, n_levels).to_vec(),
+            loads: part(&best.loads, level, n_levels).to_vec(),
             dual: best.dual.at_level(level, n_levels),
         };
-        let policy = settle(&problem, routes, &best)?;
-        Some(Settled { problem, best, policy })
+        let policies = settle(&problem, responses, &best)?;
+        Some(Settled {
+            problem,
+            best,
+            policies,
+        })
     };
     (0..n_levels).map(at_level).collect()
 }
 
-/// Mean score over the levels.
+/// Mean score over the policies.
 pub(crate) fn quality(problem: &Problem, settled: &[Settled]) -> f64 {
-    let levels = problem.weights.iter().zip(settled);
-    levels
-        .map(|(weight, settled)| weight * settled.policy.realised.quality())
-        .sum()
+    let policies = settled.iter().flat_map(|settled| &settled.policies);
+    weighted_quality(&problem.traffic.weights, policies)
+}
+
+fn weighted_quality<'a>(weights: &[f64], policies: impl Iterator<Item = &'a Policy>) -> f64 {
+    let pairs = weights.iter().zip(policies);
+    pairs.map(|(weight, policy)| weight * policy.realised.quality()).sum()
 }
 
 /// Quality per unused limit, relative to the tolerance: equally good routings are told apart by latency.
@@ -71,14 +97,22 @@ const ROUNDING: f64 = 1e-7;
 /// Quality that is not worth a wider tie tolerance.
 const NEGLIGIBLE: f64 = 1e-6;
 
-/// Solves the best setup to the end and splits its ties.
+/// Solves the best setup at one load level to the end and splits its ties: a policy for each route.
 ///
-/// The routes of the solution disagree only on prompts that are tied or nearly so. A tie tolerance that gathers enough of them makes the
+/// The responses of the solution disagree only on prompts that are tied or nearly so. A tie tolerance that gathers enough of them makes the
 /// plan do what the solution does; it costs at most that tolerance on those few prompts. Should that not do, the limit
-/// is tightened by what is missing and the setup solved again.
-pub(crate) fn settle(problem: &Problem, routes: &mut Routes, best: &Incumbent) -> Option<Policy> {
-    let on: Vec<bool> = flags(problem, best);
-    let mut ranges = best.ranges.clone();
+/// is tightened by what is missing and the setup solved again. Routes that share models are settled with every model held at the load that was
+/// found for it, where the problem is linear.
+pub(crate) fn settle(problem: &Problem, responses: &mut Responses, best: &Incumbent) -> Option<Vec<Policy>> {
+    let traffic = &problem.traffic;
+    let held = traffic
+        .is_shared()
+        .then(|| problem.held_at(&best.candidates, &best.loads));
+    let (solvable, candidates, mut ranges) = match &held {
+        Some(held) => (held, vec![0; best.candidates.len()], problem.all_ranges()),
+        None => (problem, best.candidates.clone(), best.ranges.clone()),
+    };
+    let on = flags(solvable, &candidates);
     let mut limit = 1.0 - ROUNDING;
     let mut start = best.dual.clone();
     for attempt in 0..ATTEMPTS {
@@ -92,9 +126,9 @@ pub(crate) fn settle(problem: &Problem, routes: &mut Routes, best: &Incumbent) -
             slack_reward: SLACK_REWARD * problem.tolerance,
         };
         let solved = solve_candidates(
-            problem,
-            routes,
-            &best.candidates,
+            solvable,
+            responses,
+            &candidates,
             &ranges,
             tightening,
             Some(&start),
@@ -102,21 +136,16 @@ pub(crate) fn settle(problem: &Problem, routes: &mut Routes, best: &Incumbent) -
         );
         let mixture = solved.mixture.as_ref()?;
         let mut missing = f64::INFINITY;
-        let mut kept: Option<Policy> = None;
+        let mut kept: Option<(f64, Vec<Policy>)> = None;
         for tolerance in TIE_TOLERANCES {
-            let routing = splits(&problem.table, &solved.dual.prices, &on, mixture, routes, tolerance);
-            let realised = realise(&problem.table, &solved.dual.prices, &on, &routing);
-            let over = excess(problem, best, &realised.fractions);
-            let beyond = beyond_capacity(problem, best, &realised.fractions);
+            let policies = policies(solvable, &solved, mixture, responses, &on, tolerance);
+            let fractions = fractions(&policies);
+            let over = excess(problem, best, &fractions);
+            let beyond = beyond_capacity(problem, best, &fractions);
             if over <= 0.0 && beyond.iter().all(|beyond| *beyond <= 0.0) {
-                let quality = realised.quality();
-                if kept.as_ref().is_none_or(|kept| kept.realised.quality() < quality) {
-                    let dual = solved.dual.clone();
-                    kept = Some(Policy {
-                        dual,
-                        routing,
-                        realised,
-                    });
+                let quality = weighted_quality(&traffic.weights, policies.iter());
+                if kept.as_ref().is_none_or(|(kept, _)| *kept < quality) {
+                    kept = Some((quality, policies));
                 }
                 if quality >= mixture.quality - NEGLIGIBLE {
                     break;
@@ -131,8 +160,8 @@ pub(crate) fn settle(problem: &Problem, routes: &mut Routes, best: &Incumbent) -
                 }
             }
         }
-        if kept.is_some() {
-            return kept;
+        if let Some((_, policies)) = kept {
+            return Some(policies);
         }
         limit -= (1.5 * missing).max(ROUNDING) * f64::powi(2.0, attempt);
         start = solved.dual;
@@ -140,39 +169,68 @@ pub(crate) fn settle(problem: &Problem, routes: &mut Routes, best: &Incumbent) -
     None
 }
 
-/// How far each fraction lies beyond what its configuration can take.
+/// What a solution at one level does prompt by prompt, route by route, with ties gathered to a tolerance. `on` says which models each route may
+/// use.
+fn policies(
+    problem: &Problem,
+    solved: &Solved,
+    mixture: &Mixture,
+    responses: &Responses,
+    on: &[Vec<bool>],
+    tolerance: f64,
+) -> Vec<Policy> {
+    let traffic = &problem.traffic;
+    let of_route = |route: usize| {
+        let table = &problem.tables[route];
+        let mut prices = part(&solved.dual.prices, route, traffic.n_routes()).to_vec();
+        for model in 0..prices.len() {
+            let runs = problem.models[model].candidates[0].configuration.is_some();
+            if traffic.is_shared() && runs && !on[route][model] {
+                prices[model] = table.least_refusing_price(model, &prices) + REFUSED;
+            }
+        }
+        let routing = splits(table, &prices, &on[route], &mixture.parts[route], responses, tolerance);
+        let realised = realise(table, &prices, &on[route], &routing);
+        Policy {
+            dual: Dual {
+                prices,
+                row_prices: traffic.rows_of_policy(&solved.dual.row_prices, route).to_vec(),
+                ..solved.dual.clone()
+            },
+            routing,
+            realised,
+        }
+    };
+    (0..traffic.n_routes()).map(of_route).collect()
+}
+
+/// What a model that runs, but not for a route, costs there beyond the price at which no prompt wants it: more than any tie tolerance.
+const REFUSED: f64 = 0.01;
+
+/// How far the load of each model lies beyond what its configuration can take.
 fn beyond_capacity(problem: &Problem, best: &Incumbent, fractions: &[f64]) -> Vec<f64> {
-    fractions
-        .iter()
-        .enumerate()
+    let loads = problem.traffic.loads(fractions, problem.models.len());
+    let pairs = loads.iter().enumerate();
+    pairs
         .map(|(model, w)| w - problem.models[model].candidates[best.candidates[model]].flow.cap() - ROUNDING)
         .collect()
 }
 
-fn flags(problem: &Problem, best: &Incumbent) -> Vec<bool> {
-    best.candidates
-        .iter()
-        .enumerate()
-        .map(|(model, candidate)| problem.models[model].candidates[*candidate].configuration.is_some())
-        .collect()
+/// For each route, which models run and may answer it.
+fn flags(problem: &Problem, candidates: &[usize]) -> Vec<Vec<bool>> {
+    let may = |route: usize, (model, candidate): (usize, &usize)| {
+        let candidate = &problem.models[model].candidates[*candidate];
+        candidate.configuration.is_some() && candidate.flow.reach(route) >= 0.0
+    };
+    let of_route = |route: usize| candidates.iter().enumerate().map(|at| may(route, at)).collect();
+    (0..problem.traffic.n_routes()).map(of_route).collect()
 }
 
 /// Largest `Σ φ − 1` over the rows.
 fn excess(problem: &Problem, best: &Incumbent, fractions: &[f64]) -> f64 {
     (0..problem.rows.len())
-        .map(|row| row_sum(problem, best, fractions, row) - 1.0)
+        .map(|row| problem.row_sum(&best.candidates, fractions, 0, row) - 1.0)
         .fold(f64::NEG_INFINITY, f64::max)
-}
-
-pub(crate) fn row_sum(problem: &Problem, best: &Incumbent, fractions: &[f64], row: usize) -> f64 {
-    fractions
-        .iter()
-        .enumerate()
-        .map(|(model, w)| {
-            let flow = &problem.models[model].candidates[best.candidates[model]].flow;
-            flow.at(row, w.min(flow.cap()))
-        })
-        .sum()
 }
 
 /// Upgrades packed before a round gives up.
@@ -207,21 +265,25 @@ pub(crate) fn fill_up(problem: &Problem, best: &Incumbent) -> Incumbent {
 fn upgrades(problem: &Problem, best: &Incumbent, model: usize) -> Vec<(f64, usize, usize)> {
     let candidates = &problem.models[model].candidates;
     let now = &candidates[best.candidates[model]];
-    let fractions = best
-        .fractions
-        .chunks(problem.models.len())
-        .map(|of_level| of_level[model]);
+    let (traffic, n_models) = (&problem.traffic, problem.models.len());
+    let loads = traffic.loads(&best.fractions, n_models);
+    let load = |level: usize| loads[level * n_models + model];
+    let fraction = |policy: usize| best.fractions[policy * n_models + model];
     let latency = |candidate: &Candidate| -> f64 {
-        let levels = problem.weights.iter().zip(fractions.clone()).enumerate();
-        let at_level = |(level, (weight, w)): (usize, (&f64, f64))| -> f64 {
-            let rows = 0..problem.rows.len();
-            rows.map(|row| weight * candidate.flow_at(level).at(row, w)).sum()
+        let rows = (0..problem.n_levels()).flat_map(|level| (0..traffic.n_rows()).map(move |row| (level, row)));
+        let of_row = |(level, row): (usize, usize)| -> f64 {
+            let (flow, policy) = (candidate.flow_at(level), traffic.policy_of_row(level, row));
+            let wait = fraction(policy) * flow.latency(row, load(level));
+            traffic.weights[policy] * wait
         };
-        levels.map(at_level).sum()
+        rows.map(of_row).sum()
     };
     let can_take = |candidate: &Candidate| {
-        let mut levels = fractions.clone().enumerate();
-        levels.all(|(level, w)| candidate.flow_at(level).cap() >= w)
+        (0..traffic.n_policies()).all(|policy| {
+            let (level, route) = (policy / traffic.n_routes(), traffic.route_of(policy));
+            let flow = candidate.flow_at(level);
+            flow.cap() >= load(level) && (fraction(policy) <= 0.0 || flow.may_use(route, load(level)))
+        })
     };
     let used: u32 = best
         .candidates

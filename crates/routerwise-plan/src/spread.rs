@@ -1,6 +1,6 @@
 //! How much the choice of setup matters: the best quality of *every* retained setup, by the joint search's own inner solver.
 //!
-//! Nothing is bounded away, so this is for spaces that can be listed. Each setup starts from the prices and routes of those before it. Where
+//! Nothing is bounded away, so this is for spaces that can be listed. Each setup starts from the prices and responses of those before it. Where
 //! flows are not convex, fraction ranges are split as in the joint search until the gap is within the tolerance or
 //! [`MAX_PARTS`] parts were solved; what is left is stated.
 
@@ -13,7 +13,7 @@ use crate::baselines::allocation;
 use crate::baselines::tune::priced::shrunk;
 use crate::exhaustive::first_fit;
 use crate::flow::Interval;
-use crate::prices::{Dual, Ending, Mixture, Routes, Until};
+use crate::prices::{Dual, Ending, Mixture, Responses, Until};
 use crate::problem::Problem;
 use crate::search::{FEASIBILITY, Tightening, solve_candidates};
 use crate::space::{Packer, setups};
@@ -22,8 +22,8 @@ pub use summary::{LIMITS, edges, spread_of};
 
 /// Parts of the ranges of fractions that are solved for one setup.
 pub const MAX_PARTS: usize = 200;
-/// Routes that are carried on: many would slow every solve down.
-const MOST_ROUTES: usize = 600;
+/// Responses that are carried on: many would slow every solve down.
+const MOST_RESPONSES: usize = 600;
 
 /// One setup and what can be reached with it.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,7 +91,7 @@ pub fn baselines(scenario: &Scenario, problem: &Problem) -> Vec<Baseline> {
 fn baseline(scenario: &Scenario, problem: &Problem, rule: AllocationRule) -> Baseline {
     match allocation::make(scenario, problem, rule) {
         Ok(allocation) => {
-            let fixed = shrunk(problem, &allocation.candidates, problem.table.clone());
+            let fixed = shrunk(problem, &allocation.candidates, std::sync::Arc::clone(problem.table()));
             Baseline {
                 rule,
                 reached: Some(SetupSolver::new(&fixed).solve(&vec![0; fixed.models.len()])),
@@ -121,7 +121,7 @@ pub struct Reached {
 #[derive(Clone, Debug)]
 pub struct SetupSolver<'a> {
     problem: &'a Problem,
-    routes: Routes,
+    responses: Responses,
     start: Option<Dual>,
 }
 
@@ -137,7 +137,7 @@ impl<'a> SetupSolver<'a> {
     pub fn new(problem: &'a Problem) -> Self {
         Self {
             problem,
-            routes: Routes::default(),
+            responses: Responses::default(),
             start: None,
         }
     }
@@ -182,7 +182,7 @@ impl<'a> SetupSolver<'a> {
         };
         let solved = solve_candidates(
             self.problem,
-            &mut self.routes,
+            &mut self.responses,
             candidates,
             &part.ranges,
             Tightening::NONE,
@@ -233,11 +233,11 @@ impl<'a> SetupSolver<'a> {
         vec![half(range.low, at), half(at, range.high)]
     }
 
-    /// Keeps the latest routes.
+    /// Keeps the latest responses.
     fn forget(&mut self) {
-        let n = self.routes.list.len();
-        if n > 2 * MOST_ROUTES {
-            self.routes.list.drain(..n - MOST_ROUTES);
+        let n = self.responses.list.len();
+        if n > 2 * MOST_RESPONSES {
+            self.responses.list.drain(..n - MOST_RESPONSES);
         }
     }
 }

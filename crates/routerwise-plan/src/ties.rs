@@ -1,6 +1,6 @@
 //! From prices to fractions: what a price vector does with every prompt, and how ties are to be split.
 //!
-//! At optimal prices every route of the solution sends every prompt to a model that is best for it there; routes differ only on prompts
+//! At optimal prices every response of the solution sends every prompt to a model that is best for it there; responses differ only on prompts
 //! that are tied. Those are gathered by the set of tied models, and each set gets the split that the solution gave it. With all scores
 //! equal there is one set, and its split alone realises the fractions.
 
@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use routerwise_types::plan::{Routing, TieSplit};
 
+use crate::prices::Responses;
 use crate::prices::kernel::{ScoreTable, relative};
-use crate::prices::{Mixture, Routes};
 
 /// Tie tolerances that a plan may use, narrowest first. Scores are `f32`: differences below 1e-7 are rounding.
 pub(crate) const TIE_TOLERANCES: [f64; 4] = [1e-6, 1e-5, 1e-4, 1e-3];
@@ -43,22 +43,20 @@ pub(crate) fn tied(table: &ScoreTable, row: usize, prices: &[f64], on: &[bool], 
         .fold(0, |set, model| set | 1 << model)
 }
 
-/// The splits that make `prices` do what the mixture does.
+/// The splits that make `prices` do what the responses of a mixture do: their indices and weights.
 pub(crate) fn splits(
     table: &ScoreTable,
     prices: &[f64],
     on: &[bool],
-    mixture: &Mixture,
-    routes: &Routes,
+    mixed: &[(usize, f64)],
+    responses: &Responses,
     tolerance: f64,
 ) -> Routing {
     let n = prices.len();
     let mut sets: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
-    let parts_of_routes: Vec<(Vec<f32>, f64)> = mixture
-        .parts
+    let parts_of_responses: Vec<(Vec<f32>, f64)> = mixed
         .iter()
-        .flatten()
-        .map(|(index, part)| (relative(&routes.list[*index].prices), *part))
+        .map(|(index, part)| (relative(&responses.list[*index].prices), *part))
         .collect();
     for row in 0..table.n_rows() {
         let set = tied(table, row, prices, on, tolerance);
@@ -66,7 +64,7 @@ pub(crate) fn splits(
             continue;
         }
         let parts = sets.entry(set).or_insert_with(|| vec![0.0; n]);
-        for (prices, part) in &parts_of_routes {
+        for (prices, part) in &parts_of_responses {
             let winner = table.winner(prices, row);
             if set >> winner & 1 == 1 {
                 parts[winner] += part * table.weight(row);

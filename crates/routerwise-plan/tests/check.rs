@@ -34,6 +34,7 @@ fn scenario() -> Scenario {
         statistic: Statistic::Quantile { q: 0.9 },
         scope: Scope::EachModel,
         target: Seconds::new(8.0).unwrap(),
+        route: None,
     });
     scenario
 }

@@ -40,6 +40,7 @@ const PATIENCE: Slo = Slo {
     statistic: Statistic::Mean,
     scope: Scope::Workload,
     target: Seconds::ZERO,
+    route: None,
 };
 
 impl Curves {

@@ -21,7 +21,7 @@ use routerwise_types::{RequestsPerSecond, Scenario, Seconds, Timestamp};
 use crate::arrivals::{Arrival, UnitSchedule, stream};
 use crate::engine::{Detail, Engine, EngineSpec, Event, EventKind};
 use crate::sweep::CannotSimulate;
-use crate::world::{Deployment, Interference, Prompts, Replica, replicas};
+use crate::world::{Deployment, Interference, Prompts, Replica, hashes, replicas};
 
 pub use report::{LivePlayed, LivePoint, LiveRequest, LiveSummary, Outcome};
 pub use script::{Incident, Script, What};
@@ -108,6 +108,8 @@ struct Pending {
 struct World<'a> {
     columns: &'a [Vec<f32>],
     prompts: Prompts,
+    /// Hash of every prompt.
+    hashes: Vec<u64>,
     /// `None` where a process is gone.
     engines: Vec<Vec<Option<Replica>>>,
     specs: Vec<Vec<Arc<EngineSpec>>>,
@@ -153,7 +155,8 @@ impl<'a> World<'a> {
                 .map(|of_model| of_model.into_iter().map(Some).collect())
                 .collect(),
             columns: &scenario.scores.columns,
-            prompts: Prompts::new(scenario),
+            prompts: Prompts::new(scenario, 0),
+            hashes: hashes(scenario),
             decider,
             now: Timestamp::START,
             pending: Vec::new(),
@@ -280,12 +283,7 @@ impl<'a> World<'a> {
                 prompt_tokens: pending.arrival.lengths.input,
                 tried: &pending.tried,
                 waited,
-                ..RequestFacts::new(
-                    &scores,
-                    number,
-                    self.prompts.hashes[pending.prompt_ix],
-                    pending.arrival.at,
-                )
+                ..RequestFacts::new(&scores, number, self.hashes[pending.prompt_ix], pending.arrival.at)
             };
             let (to, ticket, degraded) = match &mut self.decider {
                 Decider::Gateway(core) => match core.route(self.now, &facts) {

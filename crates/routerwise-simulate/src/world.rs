@@ -45,7 +45,8 @@ impl Interference {
     pub const OFF: Self = Self(0.0);
 }
 
-/// Plays one policy of a plan (an index) at its own rate with the scenario's arrivals, lengths and prompts.
+/// Plays one policy of a plan (an index) at its own rate with the scenario's arrivals, lengths and prompts. The other routes at its level are
+/// played with it.
 ///
 /// # Errors
 /// [`CannotSimulate`] when the engine model lacks something that the plan uses.
@@ -67,16 +68,59 @@ pub fn play_with(
     settings: Settings,
     interference: Interference,
 ) -> Result<Played, CannotSimulate> {
-    let running = plan.models.iter().map(|model| model.configuration.is_some());
-    let policy = Policy::new(&plan.policies[policy_ix], running.collect());
-    let utilisation = |ix: usize| plan.utilisation_under(ix, policy_ix).value();
-    let deployment = Deployment {
-        models: &plan.models,
-        utilisation: (0..plan.models.len()).map(utilisation).collect(),
-        slos: &plan.slos,
-        rate: plan.policies[policy_ix].rate,
+    let together = plan.policies_at(&plan.policies[policy_ix].level);
+    let at = together.iter().position(|ix| *ix == policy_ix);
+    let mut played = play_level(scenario, plan, &together, settings, interference)?;
+    Ok(played.swap_remove(at.expect("a policy is one of those at its level")))
+}
+
+/// Plays the policies of one load level together: requests of all routes on one cluster, what came of each route by itself.
+///
+/// # Errors
+/// As of [`play`].
+///
+/// # Panics
+/// When the plan is not of the scenario, or has no such policies.
+pub fn play_level(
+    scenario: &Scenario,
+    plan: &Plan,
+    policies: &[usize],
+    settings: Settings,
+    interference: Interference,
+) -> Result<Vec<Played>, CannotSimulate> {
+    let running: Vec<bool> = plan.models.iter().map(|model| model.configuration.is_some()).collect();
+    let rules: Vec<Policy> = policies
+        .iter()
+        .map(|ix| Policy::new(&plan.policies[*ix], running.clone()))
+        .collect();
+    let utilisation = |ix: usize| plan.utilisation_under(ix, policies[0]).value();
+    let utilisation: Vec<f64> = (0..plan.models.len()).map(utilisation).collect();
+    let slos = |ix: usize| -> Vec<Slo> {
+        let own = plan.slos_of(&plan.policies[ix]);
+        own.map(|slo_ix| plan.slos[slo_ix].clone()).collect()
     };
-    play_routed(scenario, &deployment, &policy, settings, interference)
+    let slos: Vec<Vec<Slo>> = policies.iter().map(|ix| slos(*ix)).collect();
+    let rate: f64 = policies.iter().map(|ix| plan.policies[*ix].rate.value()).sum();
+    let cluster = Deployment {
+        models: &plan.models,
+        utilisation,
+        slos: &[],
+        rate: RequestsPerSecond::new(rate).expect("a sum of rates"),
+    };
+    let sources = rules
+        .iter()
+        .zip(policies)
+        .enumerate()
+        .map(|(route, (rule, ix))| Source {
+            router: rule,
+            prompts: Prompts::new(scenario, route),
+            part: plan.policies[*ix].rate.value() / rate,
+        });
+    let journal = play_sources(scenario, &cluster, sources.collect(), settings, interference)?;
+    let routes = slos.iter().enumerate();
+    Ok(routes
+        .map(|(route, slos)| journal.report(route, slos, plan.models.len()))
+        .collect())
 }
 
 /// What runs where, what arrives and what is asked of it.
@@ -107,35 +151,62 @@ pub fn play_routed(
     settings: Settings,
     interference: Interference,
 ) -> Result<Played, CannotSimulate> {
+    let source = Source {
+        router,
+        prompts: Prompts::new(scenario, 0),
+        part: 1.0,
+    };
+    let journal = play_sources(scenario, deployment, vec![source], settings, interference)?;
+    Ok(journal.report(0, deployment.slos, deployment.models.len()))
+}
+
+/// What one route sends, and who decides where it goes.
+struct Source<'a> {
+    router: &'a dyn Router,
+    prompts: Prompts,
+    /// Part of all requests.
+    part: f64,
+}
+
+fn play_sources(
+    scenario: &Scenario,
+    deployment: &Deployment<'_>,
+    sources: Vec<Source<'_>>,
+    settings: Settings,
+    interference: Interference,
+) -> Result<Journal, CannotSimulate> {
     let mut world = World {
         replicas: replicas(scenario, deployment, interference)?,
-        prompts: Prompts::new(scenario),
+        hashes: hashes(scenario),
         journal: Journal::new(settings.n_requests),
         columns: &scenario.scores.columns,
-        router,
+        sources,
         completed: Vec::new(),
     };
     let workload = &scenario.workload;
     let schedule = UnitSchedule::draw(workload.arrivals, &workload.lengths, settings.n_requests, settings.seed);
     let mut random = stream(settings.seed, "prompts");
+    let mut of_routes = stream(settings.seed, "routes");
     for (number, arrival) in (0u64..).zip(schedule.at_rate(deployment.rate)) {
         world.advance(arrival.at);
-        let prompt_ix = world.prompts.draw(random.random::<f64>());
-        let answered = world.send(number, arrival, prompt_ix, &[]);
+        let route = world.draw_route(of_routes.random::<f64>());
+        let prompt_ix = world.sources[route].prompts.draw(random.random::<f64>());
+        let answered = world.send(number, route, arrival, prompt_ix, &[]);
         let scores = world.scores(prompt_ix);
-        world.journal.sent(arrival, prompt_ix, answered, &scores);
+        world.journal.sent(arrival, route, prompt_ix, answered, &scores);
     }
     world.advance(Timestamp(u64::MAX));
-    Ok(world.journal.report(deployment.slos, deployment.models.len()))
+    Ok(world.journal)
 }
 
 /// Everything that moves.
 struct World<'a> {
     replicas: Vec<Vec<Replica>>,
-    prompts: Prompts,
+    /// Hash of every prompt.
+    hashes: Vec<u64>,
     journal: Journal,
     columns: &'a [Vec<f32>],
-    router: &'a dyn Router,
+    sources: Vec<Source<'a>>,
     /// Requests whose answer was just completed, for routers that may reject it.
     completed: Vec<(u64, Timestamp)>,
 }
@@ -145,9 +216,24 @@ impl World<'_> {
         self.columns.iter().map(|column| column[prompt_ix]).collect()
     }
 
+    /// The route for a number in [0, 1).
+    fn draw_route(&self, uniform: f64) -> usize {
+        let mut sum = 0.0;
+        let of = self.sources.iter().position(|source| {
+            sum += source.part;
+            uniform < sum
+        });
+        of.unwrap_or(self.sources.len() - 1)
+    }
+
+    /// Whether any route may reject an answer.
+    fn asks_again(&self) -> bool {
+        self.sources.iter().any(|source| source.router.asks_again())
+    }
+
     /// Lets time pass up to and including `now`.
     fn advance(&mut self, now: Timestamp) {
-        while self.router.asks_again() {
+        while self.asks_again() {
             // Nothing may run ahead of an answer that sends a request elsewhere.
             let engines = self.replicas.iter().flatten().map(|replica| &replica.engine);
             match engines.filter_map(Engine::next_event).min() {
@@ -160,7 +246,7 @@ impl World<'_> {
     }
 
     fn advance_all(&mut self, now: Timestamp) {
-        let asks_again = self.router.asks_again();
+        let asks_again = self.asks_again();
         for replica in self.replicas.iter_mut().flatten() {
             replica.engine.advance(now, &mut replica.events);
             for event in replica.events.drain(..) {
@@ -175,9 +261,9 @@ impl World<'_> {
     /// Puts every answer that was just completed to the router.
     fn ask_again(&mut self) {
         for (number, at) in std::mem::take(&mut self.completed) {
-            let (prompt_ix, lengths, answered) = self.journal.so_far(number);
+            let (route, prompt_ix, lengths, answered) = self.journal.so_far(number);
             let arrival = Arrival { at, lengths };
-            if let Some(to) = self.send(number, arrival, prompt_ix, &answered) {
+            if let Some(to) = self.send(number, route, arrival, prompt_ix, &answered) {
                 let score = self.columns[to.0][prompt_ix];
                 self.journal.sent_again(number, to, score);
             }
@@ -185,13 +271,20 @@ impl World<'_> {
     }
 
     /// Asks the router for a model and hands the request to one of its replicas: model and replica, where one takes it.
-    fn send(&mut self, number: u64, arrival: Arrival, prompt_ix: usize, answered: &[usize]) -> Option<(usize, usize)> {
+    fn send(
+        &mut self,
+        number: u64,
+        route: usize,
+        arrival: Arrival,
+        prompt_ix: usize,
+        answered: &[usize],
+    ) -> Option<(usize, usize)> {
         let outstanding = |replica: &Replica| replica.engine.outstanding();
         let per_replica: Vec<f64> = self.replicas.iter().map(|of_model| per_replica(of_model)).collect();
-        let model = self.router.next(&Ask {
+        let model = self.sources[route].router.next(&Ask {
             scores: &self.scores(prompt_ix),
             request: number,
-            prompt_hash: self.prompts.hashes[prompt_ix],
+            prompt_hash: self.hashes[prompt_ix],
             outstanding: &per_replica,
             answered,
         })?;
@@ -295,33 +388,40 @@ fn neighbours(deployment: &Deployment<'_>, model_ix: usize, gpus: &[usize]) -> f
     gpus.iter().map(on_gpu).fold(0.0, f64::max)
 }
 
-/// Prompts to draw from by weight.
+/// Hash of every prompt.
+pub(crate) fn hashes(scenario: &Scenario) -> Vec<u64> {
+    let prompts = scenario.scores.prompts.iter();
+    let text = prompts.map(|prompt| prompt.text.as_deref().unwrap_or(&prompt.id));
+    text.map(prompt_hash).collect()
+}
+
+/// Prompts of a route, to draw from by weight.
 pub(crate) struct Prompts {
     cumulative: Vec<f64>,
-    pub(crate) hashes: Vec<u64>,
+    /// Their indices in the scores; nothing where they are all.
+    own: Option<Vec<usize>>,
 }
 
 impl Prompts {
-    pub(crate) fn new(scenario: &Scenario) -> Self {
+    pub(crate) fn new(scenario: &Scenario, route: usize) -> Self {
         let mut sum = 0.0;
-        let cumulative = scenario.scores.normalised_weights().into_iter().map(|weight| {
+        let weights = scenario.scores.of_route(route).normalised_weights();
+        let cumulative = weights.into_iter().map(|weight| {
             sum += weight;
             sum
         });
-        let prompts = &scenario.scores.prompts;
-        let text = prompts
-            .iter()
-            .map(|prompt| prompt.text.as_deref().unwrap_or(&prompt.id));
         Self {
             cumulative: cumulative.collect(),
-            hashes: text.map(prompt_hash).collect(),
+            own: scenario.scores.routes.get(route).cloned(),
         }
     }
 
     /// The prompt for a number in [0, 1).
     pub(crate) fn draw(&self, uniform: f64) -> usize {
-        self.cumulative
+        let at = self
+            .cumulative
             .partition_point(|sum| *sum <= uniform)
-            .min(self.cumulative.len() - 1)
+            .min(self.cumulative.len() - 1);
+        self.own.as_ref().map_or(at, |own| own[at])
     }
 }

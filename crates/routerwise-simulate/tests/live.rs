@@ -48,6 +48,7 @@ fn planned() -> &'static (Scenario, Plan) {
         let capacity = 2.0 * profiles[0].capacity.value() + profiles[1].capacity.value();
         workload.rate = RequestsPerSecond::new(0.75 * capacity).unwrap();
         workload.slos = vec![Slo {
+            route: None,
             metric: Metric::Ttft,
             statistic: Statistic::Mean,
             scope: Scope::Workload,
@@ -73,6 +74,7 @@ fn planned() -> &'static (Scenario, Plan) {
                 }],
             },
             scores: Scores {
+                routes: Vec::new(),
                 models: models.iter().map(|model| model.name.clone()).collect(),
                 prompts: (0..N_PROMPTS).map(prompt).collect(),
                 columns: (0..2)

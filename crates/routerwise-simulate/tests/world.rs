@@ -51,6 +51,7 @@ fn scenario() -> Scenario {
             models: models.iter().map(|model| model.name.clone()).collect(),
             prompts: (0..5_000).map(prompt).collect(),
             columns: vec![vec![0.5; 5_000], vec![0.5; 5_000]],
+            routes: Vec::new(),
             output_tokens: vec![None, None],
         },
         models,
@@ -96,6 +97,7 @@ fn plan(scenario: &Scenario, rate: f64, first: &[usize], second: &[usize], part:
         statistic,
         scope,
         target: Seconds::new(target).unwrap(),
+        route: None,
     };
     let routed = || RoutedModel {
         price: Price::ZERO,
@@ -120,6 +122,7 @@ fn plan(scenario: &Scenario, rate: f64, first: &[usize], second: &[usize], part:
         achievement: None,
         planning: scenario.workload.planning,
         models: vec![planned(scenario, 0, first), planned(scenario, 1, second)],
+        realised: Vec::new(),
         policies: vec![RoutePolicy {
             level: "always".to_owned(),
             route: "all".to_owned(),

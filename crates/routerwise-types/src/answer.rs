@@ -100,6 +100,9 @@ pub struct Explanation {
 pub struct BindingSlo {
     /// Load level at which it binds.
     pub level: String,
+    /// Route on which it binds; absent where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
     /// The objective.
     pub slo: Slo,
     /// Quality that a limit looser by 1 % is worth, about.
@@ -115,13 +118,13 @@ pub struct Simulation {
     pub plan: Fingerprint,
     /// Seed of arrivals, lengths and prompts.
     pub seed: u64,
-    /// Requests sent at each load level.
+    /// Requests sent at each load level, of all routes.
     pub n_requests: usize,
     /// One entry per policy of the plan.
     pub policies: Vec<SimulatedPolicy>,
 }
 
-/// One policy of a plan, played by itself.
+/// One policy of a plan, played together with those of the other routes at its level.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SimulatedPolicy {
     /// Name of its load level.
@@ -136,7 +139,7 @@ pub struct SimulatedPolicy {
     pub models: Vec<SimulatedModel>,
     /// All of them together.
     pub all: SimulatedModel,
-    /// One entry per objective of the plan.
+    /// One entry per objective of the plan that counts the route's requests.
     pub slos: Vec<SimulatedSlo>,
 }
 
@@ -181,7 +184,7 @@ pub struct LatencySummary {
 }
 
 /// One objective as simulated.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SimulatedSlo {
     /// The objective.
     pub slo: Slo,

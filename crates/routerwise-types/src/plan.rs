@@ -36,7 +36,7 @@ pub struct Plan {
     pub planning: Planning,
     /// One entry per model of the scenario, in its order.
     pub models: Vec<PlannedModel>,
-    /// How prompts are routed, and what to expect of it: one entry per load level of the workload, in its order.
+    /// How prompts are routed, and what to expect of it: one entry per load level of the workload, in its order, and in each per route.
     pub policies: Vec<RoutePolicy>,
     /// How good it is, with proof. On the GPUs that it may use, where the objective chooses them.
     pub certificate: Certificate,
@@ -127,7 +127,8 @@ pub struct RoutePolicy {
     pub route: String,
     /// Planned arrival rate `λ` of the route at this level.
     pub rate: RequestsPerSecond,
-    /// What it counts for in the plan's quality: its part of all requests. Sums to 1 over the policies.
+    /// What it counts for in the plan's quality: its part of all requests, unless its route has a weight of its own. Sums to 1 over the
+    /// policies.
     pub weight: Fraction,
     /// One entry per model of the plan, in its order.
     pub models: Vec<RoutedModel>,
@@ -191,7 +192,7 @@ pub struct TieSplit {
 pub struct Prediction {
     /// Mean score.
     pub quality: Score,
-    /// For each SLO of the plan, in order: the value that the policy reaches with headroom.
+    /// For each SLO of the plan that counts its route's requests, in order: the value that the policy reaches with headroom.
     pub slo_values: Vec<SloValue>,
     /// Mean latencies over the workload with headroom.
     pub latency: PlannedLatency,
@@ -254,7 +255,7 @@ pub struct DualPoint {
 pub struct PolicyPrices {
     /// `α`, one per model.
     pub prices: Vec<f64>,
-    /// `β`, one per constraint row (the SLOs over the workload, in order).
+    /// `β`, one per constraint row (the SLOs over the workload that count the policy's requests, in order).
     pub slo_prices: Vec<f64>,
 }
 
@@ -327,13 +328,68 @@ impl Plan {
         self.policies.iter().find(named)
     }
 
-    /// A model's load over capacity under one policy, with headroom: loads are to each other as rates times fractions.
+    /// Indices of the SLOs that count the requests of a policy, as its prediction lists them.
+    pub fn slos_of<'a>(&'a self, policy: &'a RoutePolicy) -> impl Iterator<Item = usize> + 'a {
+        let concerns = |slo: &Slo| slo.route.as_ref().is_none_or(|name| *name == policy.route);
+        (0..self.slos.len()).filter(move |ix| concerns(&self.slos[*ix]))
+    }
+
+    /// What a policy predicts of an SLO (an index); nothing where it is another route's.
+    #[must_use]
+    pub fn slo_value<'a>(&'a self, policy: &'a RoutePolicy, slo_ix: usize) -> Option<&'a SloValue> {
+        let at = self.slos_of(policy).position(|ix| ix == slo_ix)?;
+        policy.prediction.slo_values.get(at)
+    }
+
+    /// Names of the routes, in order.
+    #[must_use]
+    pub fn routes(&self) -> Vec<&str> {
+        let first = self.policies.first().map(|policy| policy.level.as_str());
+        let at_first = self
+            .policies
+            .iter()
+            .filter(|policy| Some(policy.level.as_str()) == first);
+        at_first.map(|policy| policy.route.as_str()).collect()
+    }
+
+    /// What a policy is called among the plan's: its level where there are several, its route where there are several; nothing where it is
+    /// the only one.
+    #[must_use]
+    pub fn policy_name(&self, policy: &RoutePolicy) -> Option<String> {
+        let n_routes = self.routes().len();
+        match (self.policies.len() > n_routes, n_routes > 1) {
+            (false, false) => None,
+            (true, false) => Some(policy.level.clone()),
+            (false, true) => Some(policy.route.clone()),
+            (true, true) => Some(format!("{}, {}", policy.level, policy.route)),
+        }
+    }
+
+    /// An objective (an index) in words.
+    #[must_use]
+    pub fn slo_words(&self, slo_ix: usize) -> String {
+        self.slos[slo_ix].words(self.routes().len())
+    }
+
+    /// The policies in force together with one: those of all routes at its load level.
+    #[must_use]
+    pub fn policies_at(&self, level: &str) -> Vec<usize> {
+        let at_level = |ix: &usize| self.policies[*ix].level == level;
+        (0..self.policies.len()).filter(at_level).collect()
+    }
+
+    /// A model's load over capacity at the level of one policy, with headroom: loads are to each other as rates times fractions, summed
+    /// over the routes.
     ///
     /// # Panics
     /// When an index is out of range.
     #[must_use]
     pub fn utilisation_under(&self, model_ix: usize, policy_ix: usize) -> Fraction {
-        let load = |policy: &RoutePolicy| policy.rate.value() * policy.models[model_ix].fraction.value();
+        let of = |policy: &RoutePolicy| policy.rate.value() * policy.models[model_ix].fraction.value();
+        let load = |policy: &RoutePolicy| -> f64 {
+            let together = self.policies.iter().filter(|other| other.level == policy.level);
+            together.map(of).sum()
+        };
         let highest = self.policies.iter().map(load).fold(0.0, f64::max);
         let part = if highest > 0.0 {
             load(&self.policies[policy_ix]) / highest

@@ -1,5 +1,7 @@
 //! Score of each model on each prompt.
 
+use std::borrow::Cow;
+
 use crate::units::Score;
 
 /// Scores of `M` models on `N` prompts.
@@ -11,6 +13,8 @@ pub struct Scores {
     pub prompts: Vec<Prompt>,
     /// One column of `N` scores per model, each in [0, 1].
     pub columns: Vec<Vec<f32>>,
+    /// Indices of the prompts of each route of the workload; empty where there is one route, which has all prompts.
+    pub routes: Vec<Vec<usize>>,
     /// Measured answer lengths per model, in the same layout, where the file has them.
     pub output_tokens: Vec<Option<Vec<u32>>>,
 }
@@ -33,6 +37,29 @@ impl Scores {
     #[must_use]
     pub fn n_prompts(&self) -> usize {
         self.prompts.len()
+    }
+
+    /// The prompts of one route, with their scores.
+    #[must_use]
+    pub fn of_route(&self, route_ix: usize) -> Cow<'_, Self> {
+        let Some(own) = self.routes.get(route_ix) else {
+            return Cow::Borrowed(self);
+        };
+        Cow::Owned(Self {
+            models: self.models.clone(),
+            prompts: own.iter().map(|ix| self.prompts[*ix].clone()).collect(),
+            columns: self
+                .columns
+                .iter()
+                .map(|column| own.iter().map(|ix| column[*ix]).collect())
+                .collect(),
+            routes: Vec::new(),
+            output_tokens: self
+                .output_tokens
+                .iter()
+                .map(|column| column.as_ref().map(|column| own.iter().map(|ix| column[*ix]).collect()))
+                .collect(),
+        })
     }
 
     /// Weights scaled to sum to 1.

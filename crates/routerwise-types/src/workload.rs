@@ -68,7 +68,7 @@ pub enum Scope {
 }
 
 /// A latency objective.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Slo {
     /// What is limited.
     pub metric: Metric,
@@ -78,6 +78,9 @@ pub struct Slo {
     pub scope: Scope,
     /// The limit `τ`.
     pub target: Seconds,
+    /// Name of the route whose requests alone count; absent where there is one route only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
 }
 
 /// Load levels that one workload may have.
@@ -106,6 +109,42 @@ impl Level {
     }
 }
 
+/// Routes (classes of traffic) that one workload may have.
+pub const MOST_ROUTES: usize = 8;
+/// Policies (load levels times routes) that one workload may have.
+pub const MOST_POLICIES: usize = 16;
+
+/// A class of traffic with prompts and objectives of its own. All routes share the cluster, and every model's load is that of all.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Route {
+    /// Name, unique in the workload.
+    pub name: String,
+    /// Its part of all requests, at every load level; the parts sum to 1.
+    pub part: f64,
+    /// What its quality counts for; the weights sum to 1.
+    pub weight: f64,
+    /// Which prompts of the scores file are its own.
+    pub prompts: PromptFilter,
+    /// Models that may answer it; absent where all may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub models: Option<Vec<String>>,
+}
+
+/// Which prompts of the scores file are a route's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum PromptFilter {
+    /// All of them.
+    All,
+    /// Those with one of some values in a column.
+    Column {
+        /// Column name.
+        column: String,
+        /// Values.
+        values: Vec<String>,
+    },
+}
+
 /// What arrives, and what it must get.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Workload {
@@ -113,6 +152,9 @@ pub struct Workload {
     pub rate: RequestsPerSecond,
     /// How the rate varies over the day; at least one.
     pub levels: Vec<Level>,
+    /// Classes of traffic; empty where there is only one, [`ALL_TRAFFIC`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
     /// How arrivals are spread around it.
     pub arrivals: Arrivals,
     /// The length mix: every entry is equally likely. Kept in the order of the trace.
@@ -172,6 +214,57 @@ impl Workload {
         requests(&self.levels[level_ix]) / self.levels.iter().map(requests).sum::<f64>()
     }
 
+    /// Number of routes; 1 where traffic is not told apart.
+    #[must_use]
+    pub fn n_routes(&self) -> usize {
+        self.routes.len().max(1)
+    }
+
+    /// Name of a route.
+    ///
+    /// # Panics
+    /// When `route_ix` is out of range.
+    #[must_use]
+    pub fn route_name(&self, route_ix: usize) -> &str {
+        if self.routes.is_empty() {
+            ALL_TRAFFIC
+        } else {
+            &self.routes[route_ix].name
+        }
+    }
+
+    /// Part of all requests that a route has.
+    #[must_use]
+    pub fn part_of(&self, route_ix: usize) -> f64 {
+        self.routes.get(route_ix).map_or(1.0, |route| route.part)
+    }
+
+    /// What a policy (load level and route) counts for in a plan's quality. Sums to 1.
+    ///
+    /// # Panics
+    /// When `level_ix` is out of range.
+    #[must_use]
+    pub fn policy_weight(&self, level_ix: usize, route_ix: usize) -> f64 {
+        let of_route = self.routes.get(route_ix).map_or(1.0, |route| route.weight);
+        self.weight_of(level_ix) * of_route
+    }
+
+    /// Whether an objective counts the requests of a route.
+    #[must_use]
+    pub fn concerns(&self, slo: &Slo, route_ix: usize) -> bool {
+        slo.route
+            .as_deref()
+            .is_none_or(|name| name == self.route_name(route_ix))
+    }
+
+    /// Whether a model may answer a route.
+    #[must_use]
+    pub fn may_answer(&self, model: &str, route_ix: usize) -> bool {
+        let route = self.routes.get(route_ix);
+        let allowed = route.and_then(|route| route.models.as_ref());
+        allowed.is_none_or(|models| models.iter().any(|name| name == model))
+    }
+
     /// Mean prompt and mean answer tokens of the length mix; zeros when it is empty.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a length mix has some thousand entries")]
@@ -179,6 +272,18 @@ impl Workload {
         let n = self.lengths.len().max(1) as f64;
         let mean = |tokens: fn(&Lengths) -> u32| self.lengths.iter().map(|l| f64::from(tokens(l))).sum::<f64>() / n;
         (mean(|l| l.input), mean(|l| l.output))
+    }
+}
+
+impl Slo {
+    /// As it reads where there are several routes or one: without a route of its own it holds for every route by itself.
+    #[must_use]
+    pub fn words(&self, n_routes: usize) -> String {
+        let text = self.to_string();
+        if n_routes > 1 && self.route.is_none() {
+            return format!("{} of every route", text.trim_end_matches(" over the workload"));
+        }
+        text
     }
 }
 
@@ -192,7 +297,7 @@ impl fmt::Display for Metric {
     }
 }
 
-/// `mean TTFT ≤ 400 ms over the workload`.
+/// `mean TTFT ≤ 400 ms over the workload`, or `over` a route.
 impl fmt::Display for Slo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.statistic {
@@ -200,9 +305,11 @@ impl fmt::Display for Slo {
             Statistic::Quantile { q } => write!(f, "P{} {}", (q * 1e4).round() / 100.0, self.metric)?,
         }
         write!(f, " ≤ {} ", self.target)?;
-        f.write_str(match self.scope {
-            Scope::Workload => "over the workload",
-            Scope::EachModel => "on each model",
-        })
+        match (self.scope, &self.route) {
+            (Scope::Workload, None) => f.write_str("over the workload"),
+            (Scope::EachModel, None) => f.write_str("on each model"),
+            (Scope::Workload, Some(route)) => write!(f, "over `{route}`"),
+            (Scope::EachModel, Some(route)) => write!(f, "on each model of `{route}`"),
+        }
     }
 }

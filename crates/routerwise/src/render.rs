@@ -23,13 +23,18 @@ const ROUNDING: f64 = 1.005;
 
 /// Prints everything that a user of the plan needs to see.
 pub(crate) fn plan(scenario: &Scenario, plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
-    let slos: Vec<String> = plan.slos.iter().map(ToString::to_string).collect();
+    let slos: Vec<String> = (0..plan.slos.len()).map(|ix| plan.slo_words(ix)).collect();
     writeln!(out, "Plan {} for {}, {}\n", plan.id.short(), plan.rate, slos.join(", "))?;
     for policy_ix in 0..plan.policies.len() {
         let policy = &plan.policies[policy_ix];
-        if let Some(name) = level_of(plan, policy) {
+        if let Some(name) = plan.policy_name(policy) {
             let part = 100.0 * policy.weight.value();
-            writeln!(out, " {name}: {}, {part:.0} % of all requests", policy.rate)?;
+            let of = if plan.routes().len() > 1 {
+                "of what counts as quality"
+            } else {
+                "of all requests"
+            };
+            writeln!(out, " {name}: {}, {part:.0} % {of}", policy.rate)?;
         }
         models(plan, policy_ix, out)?;
         objectives(plan, policy, out)?;
@@ -40,11 +45,6 @@ pub(crate) fn plan(scenario: &Scenario, plan: &Plan, out: &mut dyn Write) -> io:
     predictors::realised(plan, out)?;
     binds(plan, out)?;
     cautions(scenario, plan, out)
-}
-
-/// The load level of a policy, where there are several.
-pub(crate) fn level_of<'a>(plan: &Plan, policy: &'a RoutePolicy) -> Option<&'a str> {
-    (plan.policies.len() > 1).then_some(policy.level.as_str())
 }
 
 fn letter(model_ix: usize) -> char {
@@ -96,8 +96,9 @@ fn models(plan: &Plan, policy_ix: usize, out: &mut dyn Write) -> io::Result<()> 
 }
 
 fn objectives(plan: &Plan, policy: &RoutePolicy, out: &mut dyn Write) -> io::Result<()> {
-    for (slo, value) in plan.slos.iter().zip(&policy.prediction.slo_values) {
-        writeln!(out, " {slo}: predicted {}", predicted(slo, value.value))?;
+    for (slo_ix, value) in plan.slos_of(policy).zip(&policy.prediction.slo_values) {
+        let slo = plan.slo_words(slo_ix);
+        writeln!(out, " {slo}: predicted {}", predicted(&plan.slos[slo_ix], value.value))?;
     }
     let headroom = plan.planning.headroom;
     if headroom > 0.0 {
@@ -206,8 +207,8 @@ fn binds(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
             } => writeln!(
                 out,
                 " What binds: {}{}; a target 1 % looser is worth about {per_percent:.5} of quality.",
-                plan.slos[slo_ix],
-                level_of(plan, &plan.policies[policy_ix]).map_or_else(String::new, |level| format!(" at `{level}`"))
+                plan.slo_words(slo_ix),
+                place(plan, policy_ix, slo_ix)
             )?,
             Binding::Capacity { model_ix } => {
                 writeln!(
@@ -223,6 +224,15 @@ fn binds(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Where an objective binds, as far as its words do not say so.
+fn place(plan: &Plan, policy_ix: usize, slo_ix: usize) -> String {
+    let policy = &plan.policies[policy_ix];
+    let n_routes = plan.routes().len();
+    let level = (plan.policies.len() > n_routes).then(|| format!(" at `{}`", policy.level));
+    let route = (n_routes > 1 && plan.slos[slo_ix].route.is_none()).then(|| format!(", here of `{}`", policy.route));
+    format!("{}{}", route.unwrap_or_default(), level.unwrap_or_default())
 }
 
 /// What the prediction rests on that was not measured.
@@ -357,7 +367,7 @@ pub(crate) fn signed(gain: f64) -> String {
 /// Why no plan reaches the quality that is asked for.
 pub(crate) fn below_floor(scenario: &Scenario, below: &BelowFloor, out: &mut dyn Write) -> io::Result<()> {
     let workload = &scenario.workload;
-    let slos: Vec<String> = workload.slos.iter().map(ToString::to_string).collect();
+    let slos: Vec<String> = workload.slos.iter().map(|slo| slo.words(workload.n_routes())).collect();
     writeln!(
         out,
         "no plan that meets {} at {} reaches a quality of {}",
@@ -380,7 +390,7 @@ pub(crate) fn below_floor(scenario: &Scenario, below: &BelowFloor, out: &mut dyn
 /// Why there is no plan, and what would make one.
 pub(crate) fn near_miss(scenario: &Scenario, miss: &NearMiss, out: &mut dyn Write) -> io::Result<()> {
     let workload = &scenario.workload;
-    let slos: Vec<String> = workload.slos.iter().map(ToString::to_string).collect();
+    let slos: Vec<String> = workload.slos.iter().map(|slo| slo.words(workload.n_routes())).collect();
     writeln!(out, "no plan meets {} at {}", slos.join(" and "), workload.rate)?;
     if miss.binding.is_empty() {
         writeln!(

@@ -48,6 +48,7 @@ pub(crate) fn scores(known: &[(String, Vec<f32>)]) -> Scores {
         tokens: None,
     };
     Scores {
+        routes: Vec::new(),
         models: vec!["small".to_owned(), "large".to_owned()],
         prompts: known.iter().map(prompt).collect(),
         columns: (0..2)

@@ -7,20 +7,47 @@ use crate::defaults;
 use crate::quantity::TIME;
 use crate::text::{Table, Value};
 
-/// All objectives; at least one.
+/// All objectives; at least one, unless routes have their own.
 pub(super) fn read(root: &mut Table<'_>) -> Option<Vec<Slo>> {
+    if root.has("route") && !root.has("slo") {
+        return Some(Vec::new());
+    }
     let entries = root
         .require("slo", "[{ metric = \"ttft\", target = \"400 ms\" }]")
         .and_then(Value::list)?;
+    list(entries, &[])
+}
+
+/// The objectives of a route alone, beside those for all.
+pub(super) fn read_own(table: &mut Table<'_>, route: Option<&str>, for_all: &[Slo]) -> Option<Vec<Slo>> {
+    let Some(value) = table.take("slo") else {
+        return Some(Vec::new());
+    };
+    let mut slos = list(value.list()?, for_all)?;
+    for slo in &mut slos {
+        slo.route = Some(route?.to_owned());
+    }
+    Some(slos)
+}
+
+fn list(entries: Vec<Value<'_>>, for_all: &[Slo]) -> Option<Vec<Slo>> {
     let mut slos: Vec<Option<Slo>> = Vec::new();
     for value in entries {
         let place = value.place();
         let slo = value.table().and_then(one);
-        let same = |other: &Slo, slo: &Slo| {
-            other.metric == slo.metric && other.scope == slo.scope && other.statistic == slo.statistic
+        let is_same = |other: &Slo| {
+            let same =
+                |slo: &Slo| other.metric == slo.metric && other.scope == slo.scope && other.statistic == slo.statistic;
+            slo.as_ref().is_some_and(same)
         };
-        if slo.is_some_and(|slo| slos.iter().flatten().any(|other| same(other, &slo))) {
+        if slos.iter().flatten().any(is_same) {
             place.refuse::<()>("this objective is there twice", "keep the one with the lower target");
+        }
+        if for_all.iter().any(is_same) {
+            place.refuse::<()>(
+                "this objective is there for all routes too, and both would hold",
+                "give each route its own, and leave out the one for all",
+            );
         }
         slos.push(slo);
     }
@@ -54,6 +81,7 @@ fn one(mut table: Table<'_>) -> Option<Slo> {
         statistic: statistic?,
         scope: scope?,
         target: Seconds::new(target?).ok()?,
+        route: None,
     })
 }
 

@@ -10,6 +10,7 @@ mod level;
 mod models;
 mod objective;
 mod profiles;
+mod route;
 mod scores;
 mod workload;
 

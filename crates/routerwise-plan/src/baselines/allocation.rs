@@ -204,7 +204,7 @@ fn single(scenario: &Scenario, problem: &Problem) -> Result<Allocation, String> 
     for (model, options) in problem.models.iter().enumerate() {
         let mut alone = vec![0.0; n];
         alone[model] = 1.0;
-        let ways = Ways::direct(&alone, super::rule::mean_score(&problem.table, model));
+        let ways = Ways::direct(&alone, super::rule::mean_score(problem.table(), model));
         for (index, candidate) in options.candidates.iter().enumerate() {
             if candidate.configuration.is_some() {
                 let allocation = only(n, model, index);

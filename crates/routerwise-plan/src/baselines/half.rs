@@ -27,7 +27,7 @@ pub fn half_of(prompt_id: &str) -> Half {
 /// A scenario with the prompts of one half.
 #[must_use]
 pub fn half(scenario: &Scenario, half: Half) -> Scenario {
-    let scores = &scenario.scores;
+    let scores = scenario.scores.of_route(0);
     let kept: Vec<usize> = (0..scores.n_prompts())
         .filter(|prompt| half_of(&scores.prompts[*prompt].id) == half)
         .collect();
@@ -41,6 +41,7 @@ pub fn half(scenario: &Scenario, half: Half) -> Scenario {
             models: scores.models.clone(),
             prompts: kept.iter().map(|prompt| scores.prompts[*prompt].clone()).collect(),
             columns: columns.map(|column| pick(column, &kept)).collect(),
+            routes: Vec::new(),
             output_tokens: tokens
                 .map(|tokens| tokens.as_ref().map(|tokens| pick(tokens, &kept)))
                 .collect(),

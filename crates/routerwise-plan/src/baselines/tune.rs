@@ -120,7 +120,7 @@ impl<'a> Tuner<'a> {
     }
 
     fn table(&self) -> &Arc<ScoreTable> {
-        &self.problem.table
+        self.problem.table()
     }
 
     fn merit(&self, ways: &Ways) -> Merit {

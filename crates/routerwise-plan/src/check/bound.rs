@@ -4,7 +4,8 @@
 //! D_k(Θ) = A(α_k) + Σ_r β_kr + Σ_i H_θi(α_ki, β_k) ≥ best quality of setup Θ,    rows relative to their limits
 //! ```
 //!
-//! With several load levels, `D_k` is the mean over them, each with its own prices, weighted by its part of all requests.
+//! With several load levels or routes, `D_k` is the mean over them, each with its own prices, weighted by what it counts for. `H` of a model
+//! then is that of all routes that share it.
 //!
 //! For setups that are still open, `D_k` also pays `γ` for the parts of the GPUs that they take and gets `Σ γ`: nothing that can be packed
 //! takes more than the whole of a row. Depth first over the models, each with all its ways to run. A subtree is proven when one point's `D` with the best completion
@@ -17,7 +18,8 @@ use routerwise_types::scenario::Scenario;
 use super::boxes::{self, Verdict};
 use super::packer::{Fit, Replica, fits};
 use super::points::{Budget, Point, level_weights, packed};
-use super::reading::rows;
+use super::reading::{routes, rows_of};
+use super::shared::Sharing;
 use super::space::{Choice, choices};
 use super::{TOLERANCE, Violation, mismatch, number};
 
@@ -101,12 +103,16 @@ fn stated(plan: &Plan, space: &[Vec<Choice>]) -> Vec<Violation> {
 }
 
 fn malformed(scenario: &Scenario, of: &str, points: &[DualPoint], n_policies: usize) -> Vec<Violation> {
-    let (n_models, n_rows) = (scenario.models.len(), rows(&scenario.workload).len());
+    let n_models = scenario.models.len();
+    let rows: Vec<usize> = routes(&scenario.workload)
+        .into_iter()
+        .map(|route| rows_of(&scenario.workload, route).len())
+        .collect();
     let mut found = Vec::new();
     for (index, point) in points.iter().enumerate() {
-        let valid = |at: &PolicyPrices| {
+        let valid = |(at, n_rows): (&PolicyPrices, &usize)| {
             at.prices.len() == n_models
-                && at.slo_prices.len() == n_rows
+                && at.slo_prices.len() == *n_rows
                 && at.prices.iter().all(|price| price.is_finite())
                 && at.slo_prices.iter().all(|price| price.is_finite() && *price >= 0.0)
         };
@@ -130,10 +136,10 @@ fn malformed(scenario: &Scenario, of: &str, points: &[DualPoint], n_policies: us
             let place = format!("{of}.dual_points[{index}].resource_prices");
             found.extend(unpackable(scenario, row, place));
         }
-        if point.policies.len() != n_policies || !point.policies.iter().all(valid) {
+        if point.policies.len() != n_policies || !point.policies.iter().zip(rows.iter().cycle()).all(valid) {
             let place = format!("{of}.dual_points[{index}]");
             let expected =
-                format!("{n_models} finite prices and {n_rows} SLO prices of at least 0, {n_policies} times");
+                format!("{n_models} finite prices and {rows:?} SLO prices of at least 0 in turn, {n_policies} times");
             found.push(mismatch(place, format!("{:?}", point.policies), expected));
         }
     }
@@ -253,6 +259,7 @@ impl Prover<'_> {
         match boxes::prove(
             &choices,
             &self.points,
+            &Sharing::of(self.scenario),
             &level_weights(self.scenario),
             self.upper_bound + TOLERANCE,
             &mut self.work,

@@ -3,7 +3,6 @@
 use routerwise_types::Fingerprint;
 use routerwise_types::plan::{PLAN_SCHEMA, Plan};
 use routerwise_types::scenario::Scenario;
-use routerwise_types::workload::ALL_TRAFFIC;
 
 use super::{Violation, mismatch, number};
 
@@ -43,7 +42,7 @@ fn fingerprint(place: &str, found: &Fingerprint, expected: &Fingerprint) -> Opti
     (found != expected).then(|| mismatch(place, format!("`{found}`"), format!("`{expected}`")))
 }
 
-/// One policy for each load level, with as many entries as there are models and objectives.
+/// One policy for each load level and route, with as many entries as there are models and objectives.
 fn policies(scenario: &Scenario, plan: &Plan) -> Vec<Violation> {
     let workload = &scenario.workload;
     let names = |list: Vec<(&str, &str)>| format!("{list:?}");
@@ -52,10 +51,11 @@ fn policies(scenario: &Scenario, plan: &Plan) -> Vec<Violation> {
         .iter()
         .map(|p| (p.level.as_str(), p.route.as_str()))
         .collect();
-    let given: Vec<_> = workload
-        .levels
+    let levels = (0..workload.levels.len()).flat_map(|level| (0..workload.n_routes()).map(move |route| (level, route)));
+    let levels: Vec<(usize, usize)> = levels.collect();
+    let given: Vec<_> = levels
         .iter()
-        .map(|level| (level.name.as_str(), ALL_TRAFFIC))
+        .map(|(level, route)| (workload.levels[*level].name.as_str(), workload.route_name(*route)))
         .collect();
     if stated != given {
         return vec![mismatch(POLICIES, names(stated), names(given))];
@@ -64,12 +64,19 @@ fn policies(scenario: &Scenario, plan: &Plan) -> Vec<Violation> {
     let all: f64 = (0..workload.levels.len()).map(requests).sum();
     let mut found = Vec::new();
     for (ix, policy) in plan.policies.iter().enumerate() {
-        let rate = workload.rate.value() * workload.levels[ix].part;
+        let (level, route) = levels[ix];
+        // Without routes there is one, which is everything.
+        let of_route = workload.routes.get(route).map_or((1.0, 1.0), |at| (at.part, at.weight));
+        let rate = workload.rate.value() * workload.levels[level].part * of_route.0;
         found.extend(number(format!("policies[{ix}].rate"), policy.rate.value(), rate));
-        let weight = requests(ix) / all;
+        let weight = requests(level) / all * of_route.1;
         found.extend(number(format!("policies[{ix}].weight"), policy.weight.value(), weight));
+        let own = workload
+            .slos
+            .iter()
+            .filter(|slo| slo.route.is_none() || slo.route.as_ref() == Some(&policy.route));
         let stated = (policy.models.len(), policy.prediction.slo_values.len());
-        let given = (scenario.models.len(), workload.slos.len());
+        let given = (scenario.models.len(), own.count());
         if stated != given {
             let show = |(models, values): (usize, usize)| format!("{models} models and {values} slo_values");
             found.push(mismatch(POLICIES, show(stated), show(given)));

@@ -129,7 +129,9 @@ fn worth(scenario: &Scenario, plan: &Plan, achievement: &Achievement) -> Vec<Vio
 /// Position of the objective on the mean that is minimised.
 fn minimised(slos: &[Slo], metric: Metric) -> Option<usize> {
     slos.iter().position(|slo| {
-        slo.metric == metric && slo.scope == Scope::Workload && matches!(slo.statistic, Statistic::Mean)
+        let is_mean = slo.scope == Scope::Workload && matches!(slo.statistic, Statistic::Mean);
+        // Of all requests, or of every route: none that one route has for itself.
+        slo.metric == metric && is_mean && slo.route.is_none()
     })
 }
 
@@ -138,10 +140,11 @@ fn latency(scenario: &Scenario, plan: &Plan, metric: Metric) -> f64 {
     let Some(at) = minimised(&scenario.workload.slos, metric) else {
         return f64::INFINITY;
     };
-    let values = plan
-        .policies
-        .iter()
-        .filter_map(|policy| policy.prediction.slo_values.get(at));
+    let values = plan.policies.iter().filter_map(|policy| {
+        let own = plan.slos.iter().enumerate();
+        let mut own = own.filter(|(_, slo)| slo.route.as_ref().is_none_or(|name| *name == policy.route));
+        policy.prediction.slo_values.get(own.position(|(ix, _)| ix == at)?)
+    });
     values.map(|slo| slo.value).fold(0.0, f64::max)
 }
 

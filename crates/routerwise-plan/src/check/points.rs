@@ -1,14 +1,18 @@
 //! Dual points, tabulated: what each says about every choice, and about every way to complete a partial setup.
 
+use std::borrow::Cow;
+
 use routerwise_types::plan::{DualPoint, Measure, PackedSize, PolicyPrices, ResourcePrice};
+use routerwise_types::quality::Scores;
 use routerwise_types::scenario::Scenario;
 
+use super::shared::Sharing;
 use super::space::Choice;
 
-/// `A(α)`: what all prompts are worth when each goes to its best model at these prices.
-fn answered(scenario: &Scenario, prices: &[f64]) -> f64 {
-    let columns = &scenario.scores.columns;
-    let weights = scenario.scores.normalised_weights();
+/// `A(α)`: what all prompts of a route are worth when each goes to its best model at these prices.
+fn answered(scores: &Scores, prices: &[f64]) -> f64 {
+    let columns = &scores.columns;
+    let weights = scores.normalised_weights();
     let best = |prompt: usize| {
         let worth = columns
             .iter()
@@ -129,9 +133,9 @@ pub(super) fn level_weights(scenario: &Scenario) -> Vec<f64> {
 
 /// One dual point, tabulated.
 pub(super) struct Point {
-    /// `α` and `β` of each level.
-    pub(super) levels: Vec<PolicyPrices>,
-    /// `A(α) + Σ β` of each level.
+    /// `α` and `β` of each policy.
+    pub(super) policies: Vec<PolicyPrices>,
+    /// `A(α) + Σ β` of each level, the weighted sum over its routes.
     pub(super) bases: Vec<f64>,
     /// Their weighted sum.
     base: f64,
@@ -146,12 +150,17 @@ pub(super) struct Point {
 impl Point {
     pub(super) fn new(scenario: &Scenario, space: &[Vec<Choice>], budget: &Budget, stated: &DualPoint) -> Self {
         let weights = level_weights(scenario);
+        let sharing = Sharing::of(scenario);
         let worth_of = |model: usize, choice: &Choice| {
             let taken = stated.resource_prices.iter();
             let cost: f64 = taken.map(|row| row.price * taken_of(scenario, choice, row)).sum();
-            let by_level = stated.policies.iter().zip(&choice.flows).zip(&weights);
+            let by_level = stated
+                .policies
+                .chunks(sharing.n_routes())
+                .zip(&choice.flows)
+                .zip(&weights);
             let worth =
-                by_level.map(|((at, flow), weight)| weight * flow.worth(at.prices[model], &at.slo_prices, 0.0, 1.0));
+                by_level.map(|((at, flow), weight)| weight * sharing.worth(flow, at, model, (0.0, 1.0), (0.0, 1.0)));
             worth.sum::<f64>() - cost
         };
         let worth: Vec<Vec<f64>> = space
@@ -159,8 +168,17 @@ impl Point {
             .enumerate()
             .map(|(model, choices)| choices.iter().map(|choice| worth_of(model, choice)).collect())
             .collect();
-        let base = |at: &PolicyPrices| answered(scenario, &at.prices) + at.slo_prices.iter().sum::<f64>();
-        let bases: Vec<f64> = stated.policies.iter().map(base).collect();
+        let prompts: Vec<_> = (0..sharing.n_routes())
+            .map(|route| scenario.scores.of_route(route))
+            .collect();
+        let base = |level: &[PolicyPrices]| -> f64 {
+            let routes = level.iter().zip(&prompts).zip(&sharing.weights);
+            let of = |((at, prompts), weight): ((&PolicyPrices, &Cow<'_, Scores>), &f64)| {
+                weight * (answered(prompts, &at.prices) + at.slo_prices.iter().sum::<f64>())
+            };
+            routes.map(of).sum()
+        };
+        let bases: Vec<f64> = stated.policies.chunks(sharing.n_routes()).map(base).collect();
         let complete = |used: usize| if used >= budget.least { 0.0 } else { f64::NEG_INFINITY };
         let mut rest = vec![(0..=budget.most).map(complete).collect::<Vec<f64>>()];
         for (choices, worth) in space.iter().zip(&worth).rev() {
@@ -177,7 +195,7 @@ impl Point {
         }
         rest.reverse();
         Self {
-            levels: stated.policies.clone(),
+            policies: stated.policies.clone(),
             base: bases.iter().zip(&weights).map(|(base, weight)| base * weight).sum(),
             bases,
             resources: stated.resource_prices.iter().map(|row| row.price).sum(),

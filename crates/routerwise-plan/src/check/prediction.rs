@@ -15,13 +15,15 @@ struct Running<'a> {
     model_ix: usize,
     profile: &'a Profile,
     fraction: f64,
+    /// Part of all requests of the level, of all routes.
+    of_all: f64,
     /// Load on one replica, requests/s, of a fraction of 1 at the level's rate.
     load_per_fraction: f64,
 }
 
 impl Running<'_> {
     fn load(&self, headroom: f64) -> f64 {
-        self.fraction * self.load_per_fraction * (1.0 + headroom)
+        self.of_all * self.load_per_fraction * (1.0 + headroom)
     }
 }
 
@@ -30,6 +32,8 @@ pub(super) struct Judged<'a> {
     /// Where in the plan.
     pub(super) place: &'a str,
     pub(super) policy: &'a RoutePolicy,
+    /// What all routes do at its level.
+    pub(super) together: &'a [Realised],
     pub(super) realised: &'a Realised,
     /// Arrival rate of its level, requests/s.
     pub(super) rate: f64,
@@ -61,7 +65,9 @@ pub(super) fn violations(scenario: &Scenario, plan: &Plan, judged: &Judged<'_>) 
         stated.latency_without_headroom,
         &mean_over(&running, 0.0),
     ));
-    for (index, (slo, value)) in scenario.workload.slos.iter().zip(&stated.slo_values).enumerate() {
+    let slos = scenario.workload.slos.iter();
+    let own = slos.filter(|slo| slo.route.as_ref().is_none_or(|name| *name == judged.policy.route));
+    for (index, (slo, value)) in own.zip(&stated.slo_values).enumerate() {
         let place = format!("{place}.prediction.slo_values[{index}]");
         found.extend(objective(&place, slo, value, &running, headroom));
     }
@@ -98,10 +104,18 @@ fn running<'a>(scenario: &'a Scenario, plan: &Plan, judged: &Judged<'_>) -> Vec<
             model_ix,
             profile,
             fraction: judged.realised.fractions[model_ix],
+            of_all: of_all(scenario, judged, model_ix),
             load_per_fraction: judged.rate / f64::from(configuration.n_replicas),
         }));
     }
     running
+}
+
+/// Part of the level's requests that a model gets, of all routes.
+fn of_all(scenario: &Scenario, judged: &Judged<'_>, model_ix: usize) -> f64 {
+    let part = |route: usize| scenario.workload.routes.get(route).map_or(1.0, |route| route.part);
+    let routes = judged.together.iter().enumerate();
+    routes.map(|(route, does)| part(route) * does.fractions[model_ix]).sum()
 }
 
 const METRICS: [Metric; 3] = [Metric::Ttft, Metric::Tpot, Metric::E2e];
@@ -120,10 +134,10 @@ fn model(plan: &Plan, judged: &Judged<'_>, one: &Running<'_>, headroom: f64) -> 
         return found;
     };
     let covered = ttft.end / (one.load_per_fraction * (1.0 + headroom));
-    if one.fraction > covered + TOLERANCE {
+    if one.of_all > covered + TOLERANCE {
         found.push(Violation::Overloaded {
             model: name.clone(),
-            found: one.fraction,
+            found: one.of_all,
             limit: covered,
         });
     }

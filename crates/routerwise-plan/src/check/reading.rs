@@ -103,19 +103,39 @@ fn isotonic(values: &[f64], weights: &[f64]) -> Vec<f64> {
         .collect()
 }
 
-/// Highest load of one replica that its curves cover and every per-model SLO allows; nothing when one fails even when idle.
-pub(super) fn load_limit(profile: &Profile, workload: &Workload) -> Option<f64> {
+/// Names of all routes; nothing for the one route of traffic that is not told apart.
+pub(super) fn routes(workload: &Workload) -> Vec<Option<&str>> {
+    if workload.routes.is_empty() {
+        return vec![None];
+    }
+    workload.routes.iter().map(|route| Some(route.name.as_str())).collect()
+}
+
+/// The SLOs that count the requests of a route.
+fn slos_of<'a>(workload: &'a Workload, route: Option<&'a str>) -> impl Iterator<Item = &'a Slo> {
+    let slos = workload.slos.iter();
+    slos.filter(move |slo| slo.route.is_none() || slo.route.as_deref() == route)
+}
+
+/// Highest load of one replica that its curves cover and every per-model SLO on a route allows; nothing when one fails even when idle.
+pub(super) fn load_limit(profile: &Profile, workload: &Workload, route: Option<&str>) -> Option<f64> {
     let mut limit = Curve::mean(profile, Metric::Ttft)?.end;
-    for slo in workload.slos.iter().filter(|slo| slo.scope == Scope::EachModel) {
+    for slo in slos_of(workload, route).filter(|slo| slo.scope == Scope::EachModel) {
         limit = limit.min(Curve::statistic(profile, slo)?.reach(slo.target.value())?);
     }
     Some(limit)
 }
 
-/// The SLOs over the workload, with their right-hand sides.
+/// The SLOs over the requests of a route, with their right-hand sides.
+pub(super) fn rows_of<'a>(workload: &'a Workload, route: Option<&'a str>) -> Vec<(&'a Slo, f64)> {
+    let over_all = slos_of(workload, route).filter(|slo| slo.scope == Scope::Workload);
+    over_all.map(|slo| (slo, limit(slo))).collect()
+}
+
+/// Those of all routes, one after the other.
 pub(super) fn rows(workload: &Workload) -> Vec<(&Slo, f64)> {
-    let over_workload = workload.slos.iter().filter(|slo| slo.scope == Scope::Workload);
-    over_workload.map(|slo| (slo, limit(slo))).collect()
+    let routes = routes(workload).into_iter();
+    routes.flat_map(|route| rows_of(workload, route)).collect()
 }
 
 /// Right-hand side of an SLO over the workload.

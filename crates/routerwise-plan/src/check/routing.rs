@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use routerwise_types::plan::{Plan, RoutePolicy};
-use routerwise_types::scenario::Scenario;
+use routerwise_types::quality::Scores;
 
 use super::{TOLERANCE, Violation, mismatch, number};
 
@@ -16,14 +16,13 @@ pub(super) struct Realised {
 
 /// Sends every prompt to the running models whose score minus price is within the tie tolerance of the best, in the stated
 /// split of that set, or evenly where the plan states none.
-pub(super) fn realise(scenario: &Scenario, plan: &Plan, policy: &RoutePolicy) -> Realised {
+pub(super) fn realise(scores: &Scores, plan: &Plan, policy: &RoutePolicy) -> Realised {
     let splits: BTreeMap<&[usize], &[f64]> = policy
         .routing
         .ties
         .iter()
         .map(|tie| (tie.models.as_slice(), tie.parts.as_slice()))
         .collect();
-    let scores = &scenario.scores;
     let running: Vec<usize> = (0..plan.models.len())
         .filter(|model| plan.models[*model].configuration.is_some())
         .collect();

@@ -6,7 +6,7 @@ use routerwise_types::scenario::Scenario;
 use routerwise_types::setup::Configuration;
 use routerwise_types::units::GpuShare;
 
-use super::reading::{Curve, load_limit, rows};
+use super::reading::{Curve, load_limit, routes, rows};
 
 /// One way to run a model.
 #[derive(Clone, Debug)]
@@ -93,7 +93,7 @@ pub(super) fn choices(scenario: &Scenario, model: &Model) -> Vec<Choice> {
             };
             for n_replicas in 1..=most_replicas(scenario, model, &one) {
                 let levels = scenario.workload.levels.iter();
-                let flows = levels.map(|level| Flow::new(scenario, profile, n_replicas, level.part));
+                let flows = levels.map(|level| Flow::new(scenario, model, profile, n_replicas, level.part));
                 found.extend(flows.collect::<Option<Vec<_>>>().map(|flows| Choice {
                     configuration: Some(Configuration { n_replicas, ..one }),
                     shard_percent: percent(key.share),
@@ -125,6 +125,8 @@ pub(super) struct Flow {
     corners: Vec<f64>,
     /// `ℓ / limit` at the corners, row by row.
     values: Vec<Vec<f64>>,
+    /// Largest fraction of all at which each route may use it; empty where there is one route.
+    reach: Vec<f64>,
 }
 
 impl Flow {
@@ -132,14 +134,31 @@ impl Flow {
         Self {
             corners: vec![0.0],
             values: vec![vec![0.0]; n_rows],
+            reach: Vec::new(),
         }
     }
 
     /// At a level with this part of the workload's rate.
-    fn new(scenario: &Scenario, profile: &Profile, n_replicas: u32, part: f64) -> Option<Self> {
+    fn new(scenario: &Scenario, model: &Model, profile: &Profile, n_replicas: u32, part: f64) -> Option<Self> {
         let workload = &scenario.workload;
         let load = workload.rate.value() * part * (1.0 + workload.planning.headroom) / f64::from(n_replicas);
-        let cap = (load_limit(profile, workload)? / load).min(1.0);
+        let may = |at: &usize| {
+            let allowed = workload.routes.get(*at).and_then(|route| route.models.as_ref());
+            allowed.is_none_or(|names| names.contains(&model.name))
+        };
+        let names = routes(workload);
+        let limits: Vec<Option<f64>> = (0..names.len())
+            .map(|at| load_limit(profile, workload, names[at]).filter(|_| may(&at)))
+            .collect();
+        let cap = (limits.iter().copied().flatten().reduce(f64::max)? / load).min(1.0);
+        let reach = if limits.len() == 1 {
+            Vec::new()
+        } else {
+            limits
+                .iter()
+                .map(|limit| limit.map_or(-1.0, |limit| limit / load))
+                .collect()
+        };
         let curves: Vec<(Curve, f64)> = rows(workload)
             .into_iter()
             .map(|(slo, limit)| Some((Curve::row(profile, slo)?, limit)))
@@ -158,7 +177,7 @@ impl Flow {
             .iter()
             .map(|(curve, limit)| corners.iter().map(|w| curve.at(w * load) / limit).collect())
             .collect();
-        Some(Self { corners, values })
+        Some(Self { corners, values, reach })
     }
 
     /// Largest fraction.
@@ -233,6 +252,27 @@ impl Flow {
         let interior = &points[1..points.len() - 1];
         let gaps = interior.iter().map(|(w, cost)| (*w, cost - hull(*w)));
         gaps.filter(|(_, gap)| *gap > 1e-12).max_by(|a, b| a.1.total_cmp(&b.1))
+    }
+
+    /// Ranges of fractions on which every `ℓ` is linear.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
+        self.corners.windows(2).map(|ends| (ends[0], ends[1]))
+    }
+
+    /// `ℓ / limit` of a row.
+    pub(super) fn value(&self, row: usize, w: f64) -> f64 {
+        let values = &self.values[row];
+        let Some(piece) = self.corners.windows(2).position(|ends| w <= ends[1]) else {
+            return values[values.len() - 1];
+        };
+        let (from, to) = (self.corners[piece], self.corners[piece + 1]);
+        let part = (w - from) / (to - from);
+        values[piece] * (1.0 - part) + values[piece + 1] * part
+    }
+
+    /// Largest fraction of all at which a route may use it.
+    pub(super) fn reach(&self, route: usize) -> f64 {
+        self.reach.get(route).map_or(self.cap(), |reach| reach.min(self.cap()))
     }
 
     pub(super) fn n_rows(&self) -> usize {

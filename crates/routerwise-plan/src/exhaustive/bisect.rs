@@ -27,7 +27,7 @@ impl<'a> Solver<'a> {
         Self {
             problem,
             steps,
-            dual: Dual::new(&problem.table, steps),
+            dual: Dual::new(problem.table(), steps),
             bisections: 0,
             ascent_steps: 0,
         }

@@ -9,10 +9,9 @@ use routerwise_types::units::{Price, Seconds};
 use routerwise_types::workload::{Scope, Statistic};
 
 use super::{Binding, binding};
-use crate::flow::Interval;
 use crate::objective::hunt::candidates_of;
-use crate::prices::Routes;
-use crate::problem::Problem;
+use crate::prices::{Dual, Offering, Ranges, Responses, look};
+use crate::problem::{Problem, Row};
 use crate::search::region::{Region, Terms, relax};
 
 /// What each model's price means, policy by policy.
@@ -34,6 +33,7 @@ fn of_policy(plan: &Plan, policy_ix: usize, policy: &RoutePolicy) -> Vec<PriceMe
     pairs()
         .map(|(model, routed)| PriceMeaning {
             level: policy.level.clone(),
+            route: (plan.routes().len() > 1).then(|| policy.route.clone()),
             model: model.name.clone(),
             runs: model.configuration.is_some(),
             price: Price::new(routed.price.value()).unwrap_or(Price::ZERO),
@@ -59,37 +59,68 @@ fn price_of_the_mean(plan: &Plan, policy_ix: usize, policy: &RoutePolicy) -> Opt
     };
     let slo = &plan.slos[slo_ix];
     let is_mean = slo.scope == Scope::Workload && slo.statistic == Statistic::Mean;
-    Some(policy.prediction.slo_values[slo_ix].price).filter(|price| is_mean && *price > 0.0)
+    if plan.routes().len() > 1 {
+        // There a price is what all routes together pay for the load.
+        return None;
+    }
+    let value = plan.slo_value(policy, slo_ix)?;
+    Some(value.price).filter(|price| is_mean && *price > 0.0)
 }
 
 /// What a setup is worth at the plan's prices beyond `A(α)`; nothing where the problem does not have it.
 pub(super) fn worth_at_prices(problem: &Problem, plan: &Plan) -> Option<f64> {
     let setup = plan.models.iter().map(|model| model.configuration).collect();
     let by_model = worth_by_model(problem, plan, &candidates_of(problem, &setup)?);
-    let levels = problem.weights.iter().zip(&plan.policies);
-    let rows = levels.map(|(weight, policy)| weight * row_prices(problem, policy).iter().sum::<f64>());
+    let dual = duals(problem, plan);
+    let traffic = &problem.traffic;
+    let weights = traffic.weights.iter().enumerate();
+    let rows =
+        weights.map(|(policy, weight)| weight * traffic.rows_of_policy(&dual.row_prices, policy).iter().sum::<f64>());
     Some(rows.sum::<f64>() + by_model.iter().sum::<f64>())
 }
 
-/// `H` of one candidate of each model at the plan's prices, the weighted sum over the load levels.
+/// `H` of one candidate of each model at the plan's prices, the weighted sum over the policies.
 pub(super) fn worth_by_model(problem: &Problem, plan: &Plan, chosen: &[usize]) -> Vec<f64> {
-    let mut worth = vec![0.0; chosen.len()];
-    for (level, (weight, policy)) in problem.weights.iter().zip(&plan.policies).enumerate() {
-        let row_prices = row_prices(problem, policy);
-        for (model_ix, worth) in worth.iter_mut().enumerate() {
-            let flow = problem.models[model_ix].candidates[chosen[model_ix]].flow_at(level);
-            let price = policy.models[model_ix].price.value();
-            *worth += weight * flow.best(price, &row_prices, Interval::ALL).value;
-        }
+    let dual = duals(problem, plan);
+    let models = problem.models.iter().zip(chosen).enumerate();
+    let worth = models.map(|(model_ix, (model, c))| {
+        let offering = Offering {
+            candidate: &model.candidates[*c],
+            ranges: Ranges::All,
+            takes: &[],
+            units: 0.0,
+            profile_ix: None,
+            n_replicas: 1,
+        };
+        look(&offering, model_ix, &dual, &problem.traffic).value
+    });
+    worth.collect()
+}
+
+/// The plan's prices in the problem's units.
+fn duals(problem: &Problem, plan: &Plan) -> Dual {
+    let n_routes = problem.traffic.n_routes();
+    let prices = plan.policies.iter().flat_map(|policy| &policy.models);
+    let row_price = |level: usize, row: &Row| {
+        let policy = &plan.policies[level * n_routes + row.route];
+        plan.slo_value(policy, row.slo_ix)
+            .map_or(0.0, |slo| slo.price * row.limit)
+    };
+    let rows = (0..problem.n_levels()).flat_map(|level| problem.rows.iter().map(move |row| row_price(level, row)));
+    Dual {
+        bound: f64::INFINITY,
+        prices: prices.map(|routed| routed.price.value()).collect(),
+        row_prices: rows.collect(),
+        resource_prices: Vec::new(),
+        floor_price: 0.0,
     }
-    worth
 }
 
 /// What one more GPU of each type is worth where models may mix setups: the prices of its shares and memory in that relaxation. Real setups
 /// come in steps, so a GPU may be worth less or more.
 pub(super) fn worth_of_gpus(problem: &Problem) -> Vec<f64> {
     let region = Region::all(problem);
-    let relaxed = relax(problem, &mut Routes::default(), &region, None, Terms::exact(problem));
+    let relaxed = relax(problem, &mut Responses::default(), &region, None, Terms::exact(problem));
     let prices = &relaxed.dual.resource_prices;
     let of_type = |gpu_type_ix: usize| {
         let rows = problem.resources.iter().zip(prices);
@@ -100,11 +131,4 @@ pub(super) fn worth_of_gpus(problem: &Problem) -> Vec<f64> {
         sum / problem.cluster.n_gpus_of(gpu_type_ix).max(1) as f64
     };
     (0..problem.cluster.gpu_types.len()).map(of_type).collect()
-}
-
-/// Multipliers of a policy's rows in the problem's units.
-fn row_prices(problem: &Problem, policy: &RoutePolicy) -> Vec<f64> {
-    let rows = problem.rows.iter();
-    rows.map(|row| policy.prediction.slo_values[row.slo_ix].price * row.limit)
-        .collect()
 }

@@ -64,20 +64,22 @@ fn holds(scenario: &Scenario, plan: &Plan) -> bool {
     let Some(problem) = Problem::new(scenario).ok().and_then(|problem| only(problem, plan)) else {
         return false;
     };
-    plan.policies.iter().enumerate().all(|(level, policy)| {
-        let pairs = || problem.models.iter().zip(&policy.models);
-        let within =
-            pairs().all(|(model, routed)| routed.fraction.value() <= model.candidates[0].flow_at(level).cap() + 1e-9);
-        within
-            && (0..problem.rows.len()).all(|row| {
-                let sum: f64 = pairs()
-                    .map(|(model, routed)| {
-                        let flow = model.candidates[0].flow_at(level);
-                        flow.at(row, routed.fraction.value().min(flow.cap()))
-                    })
-                    .sum();
-                sum <= 1.0 + 1e-6
-            })
+    let n_models = problem.models.len();
+    let routed = plan.policies.iter().flat_map(|policy| &policy.models);
+    let fractions: Vec<f64> = routed.map(|routed| routed.fraction.value()).collect();
+    let traffic = &problem.traffic;
+    let only = vec![0; n_models];
+    (0..problem.n_levels()).all(|level| {
+        let within = (0..n_models).all(|model| {
+            let flow = problem.models[model].candidates[0].flow_at(level);
+            let load = traffic.load(&fractions, level, model, n_models);
+            let may = |route: usize| {
+                let w = fractions[(level * traffic.n_routes() + route) * n_models + model];
+                w <= 1e-9 || load <= flow.reach(route) + 1e-9
+            };
+            load <= flow.cap() + 1e-9 && (0..traffic.n_routes()).all(may)
+        });
+        within && (0..problem.rows.len()).all(|row| problem.row_sum(&only, &fractions, level, row) <= 1.0 + 1e-6)
     })
 }
 

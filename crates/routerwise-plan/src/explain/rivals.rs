@@ -103,7 +103,7 @@ fn rival(problem: &Problem, held: &Problem, plan: &Plan, found: &Found) -> Optio
 fn mean_fractions(problem: &Problem, by_level: &[f64]) -> Vec<Fraction> {
     let n_models = problem.models.len();
     let of_model = |model: usize| {
-        let levels = problem.weights.iter().zip(by_level.chunks(n_models));
+        let levels = problem.traffic.weights.iter().zip(by_level.chunks(n_models));
         let mean: f64 = levels.map(|(weight, fractions)| weight * fractions[model]).sum();
         Fraction::new(mean.clamp(0.0, 1.0)).unwrap_or(Fraction::ZERO)
     };

@@ -233,13 +233,14 @@ pub(crate) fn limit_mean(slos: &mut Vec<Slo>, metric: Metric, target: Seconds) {
             statistic: Statistic::Mean,
             scope: Scope::Workload,
             target,
+            route: None,
         }),
     }
 }
 
 /// Whether an objective is about a latency's mean over the workload.
 pub(crate) fn is_mean_of(slo: &Slo, metric: Metric) -> bool {
-    slo.metric == metric && slo.statistic == Statistic::Mean && slo.scope == Scope::Workload
+    slo.metric == metric && slo.statistic == Statistic::Mean && slo.scope == Scope::Workload && slo.route.is_none()
 }
 
 /// A setup in the numbers of a problem; nothing when the problem does not have one of its configurations.

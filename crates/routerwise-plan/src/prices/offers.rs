@@ -4,11 +4,12 @@
 //! `H_r = r·H_1`, and whatever is linear in `r` is highest at one end. Beyond that a model could take all prompts; there `H_r`
 //! is still rising, so the last one bounds the rest and most need no look.
 
-use routerwise_types::workload::MOST_LEVELS;
+use routerwise_types::workload::MOST_POLICIES;
 
-use super::Dual;
-use crate::flow::Interval;
+use super::{Dual, part};
+use crate::flow::{Flow, Interval};
 use crate::problem::Candidate;
+use crate::traffic::Traffic;
 
 /// One configuration that a model may offer points of.
 #[derive(Clone, Copy, Debug)]
@@ -79,35 +80,55 @@ fn linear_part(run: &[Offering<'_>], fraction: f64) -> usize {
     ((1.0 / fraction * (1.0 - 1e-12)).floor() as usize).clamp(1, run.len())
 }
 
-/// A point of an offering: a fraction for each load level.
+/// A point of an offering: a fraction for each policy.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Point {
-    /// `H`, the weighted sum over the levels.
+    /// `H`, the weighted sum over the policies.
     pub(crate) value: f64,
-    pub(crate) fractions: [f64; MOST_LEVELS],
+    pub(crate) fractions: [f64; MOST_POLICIES],
 }
 
 impl Point {
     fn highest(&self) -> f64 {
         self.fractions.iter().copied().fold(0.0, f64::max)
     }
+
+    /// What it adds to a row of a level, of whose flow it is a point.
+    pub(crate) fn flow(&self, flow: &Flow, traffic: &Traffic, level: usize, row: usize) -> f64 {
+        let w = self.fractions[traffic.policy_of_row(level, row)];
+        if traffic.is_shared() {
+            let of_level = level * traffic.n_routes();
+            let parts = traffic.parts.iter().zip(&self.fractions[of_level..]);
+            w * flow.latency(row, parts.map(|(part, w)| part * w).sum())
+        } else {
+            flow.at(row, w)
+        }
+    }
 }
 
 /// The best point of an offering of a model at some prices.
-fn look(offering: &Offering<'_>, model: usize, dual: &Dual, weights: &[f64]) -> Point {
-    let n_models = dual.prices.len() / weights.len();
-    let n_rows = dual.row_prices.len() / weights.len();
+pub(crate) fn look(offering: &Offering<'_>, model: usize, dual: &Dual, traffic: &Traffic) -> Point {
+    let (n_levels, n_routes) = (traffic.n_levels(), traffic.n_routes());
+    let n_models = dual.prices.len() / traffic.n_policies();
     let mut point = Point {
         value: 0.0,
-        fractions: [0.0; MOST_LEVELS],
+        fractions: [0.0; MOST_POLICIES],
     };
-    for (level, weight) in weights.iter().enumerate() {
-        let row_prices = &dual.row_prices[level * n_rows..][..n_rows];
-        let price = dual.prices[level * n_models + model];
+    for level in 0..n_levels {
+        let row_prices = part(&dual.row_prices, level, n_levels);
         let range = offering.ranges.at(level, model, n_models);
-        let best = offering.candidate.flow_at(level).best(price, row_prices, range);
-        point.value += weight * best.value;
-        point.fractions[level] = best.fraction;
+        let flow = offering.candidate.flow_at(level);
+        let first = level * n_routes;
+        if traffic.is_shared() {
+            let price = |route: usize| dual.prices[(first + route) * n_models + model];
+            let weights = &traffic.weights[first..][..n_routes];
+            let fractions = &mut point.fractions[first..][..n_routes];
+            point.value += flow.best_shared(traffic, weights, price, row_prices, range, fractions);
+        } else {
+            let best = flow.best(dual.prices[level * n_models + model], row_prices, range);
+            point.value += traffic.weights[level] * best.value;
+            point.fractions[level] = best.fraction;
+        }
     }
     point
 }
@@ -117,13 +138,13 @@ pub(crate) fn best_offer(
     offerings: &[Offering<'_>],
     model: usize,
     dual: &Dual,
-    weights: &[f64],
+    traffic: &Traffic,
 ) -> (f64, usize, Point) {
     let none = Point {
         value: f64::NEG_INFINITY,
-        fractions: [0.0; MOST_LEVELS],
+        fractions: [0.0; MOST_POLICIES],
     };
-    let look = |offering: &Offering<'_>| look(offering, model, dual, weights);
+    let look = |offering: &Offering<'_>| look(offering, model, dual, traffic);
     let mut best = (f64::NEG_INFINITY, 0, none);
     let mut first = 0;
     for run in runs(offerings) {
@@ -166,16 +187,16 @@ pub(crate) fn costs(offerings: &[Offering<'_>], resource_prices: &[f64]) -> Vec<
 }
 
 /// `H` of every offering of a model.
-pub(crate) fn values(offerings: &[Offering<'_>], model: usize, dual: &Dual, weights: &[f64]) -> Vec<f64> {
+pub(crate) fn values(offerings: &[Offering<'_>], model: usize, dual: &Dual, traffic: &Traffic) -> Vec<f64> {
     let mut values = Vec::with_capacity(offerings.len());
     for run in runs(offerings) {
-        let one = look(&run[0], model, dual, weights);
+        let one = look(&run[0], model, dual, traffic);
         let linear = linear_part(run, one.highest());
         for (at, offering) in run.iter().enumerate() {
             values.push(if at < linear && run[0].n_replicas == 1 {
                 one.value * f64::from(offering.n_replicas)
             } else {
-                look(offering, model, dual, weights).value
+                look(offering, model, dual, traffic).value
             });
         }
     }
@@ -242,13 +263,13 @@ mod tests {
                         (0..n_levels).map(at).sum()
                     })
                     .collect();
-                let weights = &weights[..n_levels];
-                for (value, plain) in values(&offerings, 0, &dual, weights).iter().zip(&plain) {
+                let traffic = Traffic { weights: weights[..n_levels].to_vec(), parts: vec![1.0], row_routes: vec![0] };
+                for (value, plain) in values(&offerings, 0, &dual, &traffic).iter().zip(&plain) {
                     prop_assert!((value - plain).abs() < 1e-9);
                 }
                 let paid = plain.iter().zip(&offerings).map(|(value, o)| value - unit_price * f64::from(o.n_replicas));
                 let highest = paid.fold(f64::NEG_INFINITY, f64::max);
-                prop_assert!((best_offer(&offerings, 0, &dual, weights).0 - highest).abs() < 1e-9);
+                prop_assert!((best_offer(&offerings, 0, &dual, &traffic).0 - highest).abs() < 1e-9);
             }
         }
     }

@@ -3,8 +3,9 @@
 use routerwise_types::plan::Measure;
 
 use super::gamma;
+use super::shared::confined;
 use crate::flow::Interval;
-use crate::prices::{Dual, Offering, Ranges, costs, part, values};
+use crate::prices::{Dual, Offering, Ranges, costs, look, part, values};
 use crate::problem::{Candidate, Problem};
 use crate::resources::Part;
 
@@ -40,7 +41,7 @@ impl PricePoint {
         let worth: Vec<Vec<f64>> = order
             .iter()
             .zip(&offerings)
-            .map(|(model, offerings)| values(offerings, *model, dual, &problem.weights))
+            .map(|(model, offerings)| values(offerings, *model, dual, &problem.traffic))
             .collect();
         let prices = gamma::resource_prices(problem, &offerings, &worth);
         let is_small = is_small(problem);
@@ -73,6 +74,20 @@ impl PricePoint {
         }
     }
 
+    /// A price vector that is only asked about boxes of whole setups.
+    pub(crate) fn of_a_box(problem: &Problem, dual: &Dual) -> Self {
+        Self {
+            prices: dual.prices.clone(),
+            row_prices: dual.row_prices.clone(),
+            resource_prices: vec![0.0; problem.resources.len()],
+            base: base(problem, dual),
+            worth: Vec::new(),
+            resources: 0.0,
+            net: Vec::new(),
+            rest: Vec::new(),
+        }
+    }
+
     /// Bound of a partial setup: `choice[d]` is the candidate of model `order[d]`. A whole one has taken what it takes, so its bound
     /// need not pay for what it leaves.
     pub(crate) fn bound(&self, choice: &[u16], used: usize) -> f64 {
@@ -92,29 +107,47 @@ impl PricePoint {
 
     /// Bound of a whole setup with its fractions confined to ranges.
     pub(crate) fn bound_within(&self, problem: &Problem, order: &[usize], choice: &[u16], ranges: &[Interval]) -> f64 {
-        let mut bound = self.base;
-        let (n, n_levels) = (problem.models.len(), problem.n_levels());
-        for (model, c) in order.iter().zip(choice) {
-            let candidate = &problem.models[*model].candidates[usize::from(*c)];
-            for (level, weight) in problem.weights.iter().enumerate() {
-                let at = level * n + model;
-                let row_prices = part(&self.row_prices, level, n_levels);
-                let best = candidate.flow_at(level).best(self.prices[at], row_prices, ranges[at]);
-                bound += weight * best.value;
+        let dual = Dual {
+            bound: f64::INFINITY,
+            prices: self.prices.clone(),
+            row_prices: self.row_prices.clone(),
+            resource_prices: Vec::new(),
+            floor_price: 0.0,
+        };
+        let mut ranges = ranges;
+        let kept;
+        if problem.traffic.is_shared() {
+            let mut candidates = vec![0; choice.len()];
+            for (model, c) in order.iter().zip(choice) {
+                candidates[*model] = usize::from(*c);
             }
+            let Some(confined) = confined(problem, &candidates, ranges) else {
+                return f64::NEG_INFINITY;
+            };
+            kept = confined;
+            ranges = &kept;
         }
-        bound
+        let worth = order.iter().zip(choice).map(|(model, c)| {
+            let candidate = &problem.models[*model].candidates[usize::from(*c)];
+            let confined = Offering {
+                ranges: Ranges::Each(ranges),
+                ..offering(candidate, 1.0)
+            };
+            look(&confined, *model, &dual, &problem.traffic).value
+        });
+        worth.fold(self.base, |sum, worth| sum + worth)
     }
 }
 
-/// `A(α) + Σ β`, the weighted sum over the levels.
+/// `A(α) + Σ β`, the weighted sum over the policies.
 fn base(problem: &Problem, dual: &Dual) -> f64 {
-    let n_levels = problem.n_levels();
-    let of = |(level, weight): (usize, &f64)| {
-        let answered = problem.table.exact_value(part(&dual.prices, level, n_levels));
-        weight * (answered + part(&dual.row_prices, level, n_levels).iter().sum::<f64>())
+    let traffic = &problem.traffic;
+    let of = |(policy, weight): (usize, &f64)| {
+        let table = &problem.tables[traffic.route_of(policy)];
+        let answered = table.exact_value(part(&dual.prices, policy, traffic.n_policies()));
+        weight * (answered + traffic.rows_of_policy(&dual.row_prices, policy).iter().sum::<f64>())
     };
-    problem.weights.iter().enumerate().map(of).sum()
+    traffic.weights.iter().enumerate().map(of).sum()
 }
 
 /// Units times candidates up to which the knapsack over units is worth its time.

@@ -145,14 +145,22 @@ impl Search<'_> {
             return 0.0;
         }
         let n = self.order.len();
+        let traffic = &self.problem.traffic;
         let of = |(c, model): (&u16, &usize)| -> f64 {
             let candidate = &self.problem.models[*model].candidates[usize::from(*c)];
             let levels = 0..self.problem.n_levels();
             let at_level = |level: usize| {
                 let flow = candidate.flow_at(level);
-                let (wish, cap) = (self.wish[level * n + model], flow.cap());
-                let rows = 0..self.problem.rows.len();
-                rows.map(|row| flow.at(row, wish.min(cap))).sum::<f64>() + BEYOND * (wish - cap).max(0.0)
+                let (load, cap) = (traffic.load(&self.wish, level, *model, n), flow.cap());
+                let of_row = |row: usize| {
+                    let wish = self.wish[traffic.policy_of_row(level, row) * n + model];
+                    if traffic.is_shared() {
+                        wish * flow.latency(row, load.min(cap))
+                    } else {
+                        flow.at(row, wish.min(cap))
+                    }
+                };
+                (0..traffic.n_rows()).map(of_row).sum::<f64>() + BEYOND * (load - cap).max(0.0)
             };
             levels.map(at_level).sum()
         };

@@ -1,5 +1,6 @@
 //! Deciding one setup: does it fit, what is it worth, and what is left of it to look at.
 
+use super::shared::confined;
 use super::{Incumbent, MAX_EVALUATIONS_PER_SOLVE, Node, Search, Split, fit};
 use crate::flow::Interval;
 use crate::packing::Packing;
@@ -35,26 +36,49 @@ impl Search<'_> {
             cut_off: self.cut_off(),
             max_evaluations: MAX_EVALUATIONS_PER_SOLVE,
         };
-        let before = self.routes.work;
-        let solved = self.solve_setup(&candidates, &ranges, until);
-        self.spend(self.routes.work - before);
+        let before = self.responses.work;
+        let is_shared = self.problem.traffic.is_shared();
+        let is_whole = !is_shared || ranges == self.problem.all_ranges();
+        let solvable = if is_shared {
+            confined(self.problem, &candidates, &ranges)
+        } else {
+            Some(ranges.clone())
+        };
+        // No loads of such a box sum to 1.
+        let Some(solvable) = solvable else { return };
+        let solved = self.solve_setup(&candidates, &solvable, until);
+        self.spend(self.responses.work - before);
         self.counts.solved += 1;
-        self.learn(&solved.dual);
         let mut node = node;
         node.split = Some(Box::new(Split {
             ranges: ranges.clone(),
             placement: placement.clone(),
         }));
-        node.seen = self.pool.len() - 1;
-        self.tighten(&mut node);
-        self.conclude(node, &candidates, solved);
+        if is_whole {
+            self.learn(&solved.dual);
+            node.seen = self.pool.len() - 1;
+            self.tighten(&mut node);
+        } else {
+            self.note(&mut node, &solved.dual);
+        }
+        if is_shared {
+            self.conclude_shared(node, &candidates, solved);
+        } else {
+            self.conclude(node, &candidates, solved);
+        }
     }
 
     /// [`Self::decide`] before the tree has begun: what splitting leaves open is looked at here and then left to the tree, which comes
     /// upon the setup again.
     pub(super) fn decide_now(&mut self, node: Node) {
         self.decide(node);
-        for _ in 0..MAX_SPLITS {
+        // Loads of shared models are confined far too slowly to be worth it here.
+        let max_splits = if self.problem.traffic.is_shared() {
+            0
+        } else {
+            MAX_SPLITS
+        };
+        for _ in 0..max_splits {
             let Some(half) = self.heap.pop().filter(|half| half.bound > self.cut_off()) else {
                 break;
             };
@@ -84,6 +108,7 @@ impl Search<'_> {
                     placement: split.placement.clone(),
                     quality: mixture.quality,
                     fractions: mixture.fractions.clone(),
+                    loads: Vec::new(),
                     dual: solved.dual.clone(),
                 });
                 self.tell();

@@ -5,6 +5,8 @@
 //! all prompts, everything is made out to take a little more, and the relaxation says anew what it wants. The rows that this
 //! problem breaks ([`resources::strengthen`]) are added first, so that it wants little that does not fit.
 
+use std::sync::Arc;
+
 use routerwise_types::setup::Placement;
 
 use super::region::{Region, Terms, relax};
@@ -12,7 +14,7 @@ use super::round::n_replicas;
 use super::{Effort, Incumbent, Search, Split, Tightening, fit, inner};
 use crate::packing::{Demand, pack_most};
 use crate::prices::kernel::ScoreTable;
-use crate::prices::{Dual, Ending, Mixture, Routes, Until, solve};
+use crate::prices::{Dual, Ending, Mixture, Responses, Until, solve};
 use crate::problem::{Candidate, Problem};
 use crate::resources;
 
@@ -38,11 +40,11 @@ impl Search<'_> {
         resources::strengthen(&mut problem);
         let mut asked = problem.clone();
         let mut inner = Search::new(&problem, self.goal, Effort(self.work_left), self.watch.quiet());
-        inner.routes = std::mem::take(&mut self.routes);
+        inner.responses = std::mem::take(&mut self.responses);
         inner.reached = self.quality();
         inner.place_replicas(&mut asked, room_reward);
         inner.climb();
-        self.routes = inner.routes;
+        self.responses = inner.responses;
         self.work_left = inner.work_left;
         self.counts.add(inner.counts);
         // A solve that ran out of evaluations may end below what there was.
@@ -74,9 +76,9 @@ impl Search<'_> {
                 max_evaluations: MAX_EVALUATIONS,
                 ..Terms::exact(self.problem)
             };
-            let before = self.routes.work;
-            let solved = relax(asked, &mut self.routes, &region, start.as_ref(), terms);
-            self.spend(self.routes.work - before);
+            let before = self.responses.work;
+            let solved = relax(asked, &mut self.responses, &region, start.as_ref(), terms);
+            self.spend(self.responses.work - before);
             let Some(mixture) = solved.mixture.filter(|_| solved.ending != Ending::CutOff) else {
                 return;
             };
@@ -203,17 +205,18 @@ impl Search<'_> {
 
     /// Whether a setup can take all prompts within the limits, whichever prompts they are.
     fn can_route(&mut self, candidates: &[usize]) -> bool {
-        let blank = ScoreTable::new(&vec![vec![0.0]; candidates.len()], &[1.0]);
+        let blank = Arc::new(ScoreTable::new(&vec![vec![0.0]; candidates.len()], &[1.0]));
+        let tables = vec![blank; self.problem.traffic.n_routes()];
         let until = Until {
             tolerance: 1e-6,
             cut_off: f64::NEG_INFINITY,
             max_evaluations: MAX_EVALUATIONS,
         };
-        let mut routes = Routes::default();
+        let mut responses = Responses::default();
         let ranges = self.problem.all_ranges();
         let inner = inner(self.problem, candidates, &ranges, Tightening::NONE);
-        let solved = solve(&blank, &mut routes, &inner, None, until);
-        self.spend(routes.work);
+        let solved = solve(&tables, &mut responses, &inner, None, until);
+        self.spend(responses.work);
         solved.ending != Ending::Infeasible
     }
 }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::{MAX_EVALUATIONS_PER_SOLVE, Search, bound};
-use crate::prices::{Dual, Inner, Routes, Solved, Until, solve};
+use crate::prices::{Dual, Inner, Responses, Solved, Until, solve};
 use crate::problem::Problem;
 
 /// Candidates that each model may still take, rising; never empty.
@@ -65,9 +65,9 @@ impl Terms {
 impl Search<'_> {
     /// [`relax`] with what this search knows already.
     pub(super) fn solve_region(&mut self, region: &Region, start: Option<&Dual>, terms: Terms) -> Solved {
-        let before = self.routes.work;
-        let solved = relax(self.problem, &mut self.routes, region, start, terms);
-        self.spend(self.routes.work - before);
+        let before = self.responses.work;
+        let solved = relax(self.problem, &mut self.responses, region, start, terms);
+        self.spend(self.responses.work - before);
         solved
     }
 }
@@ -75,7 +75,7 @@ impl Search<'_> {
 /// Prices the relaxation over a region: a bound for all of its setups, and a mixture that says where the good ones are.
 pub(crate) fn relax(
     problem: &Problem,
-    routes: &mut Routes,
+    responses: &mut Responses,
     region: &Region,
     start: Option<&Dual>,
     terms: Terms,
@@ -92,8 +92,7 @@ pub(crate) fn relax(
         .collect();
     let inner = Inner {
         offerings,
-        weights: &problem.weights,
-        n_rows: problem.rows.len(),
+        traffic: &problem.traffic,
         limit: 1.0,
         slack_reward: 0.0,
         n_resources: problem.resources.len(),
@@ -105,5 +104,5 @@ pub(crate) fn relax(
         cut_off: terms.cut_off,
         max_evaluations: terms.max_evaluations,
     };
-    solve(&problem.table, routes, &inner, start, until)
+    solve(&problem.tables, responses, &inner, start, until)
 }

@@ -23,11 +23,33 @@ fn visit<'a>(problem: &'a Problem, limit: f64, setup: &mut Vec<&'a Candidate>, b
     }
     let units: u32 = setup.iter().map(|candidate| candidate.units).sum();
     if problem.least_units <= units && units <= problem.all_units() && fits(problem, setup) {
-        let levels = problem.weights.iter().enumerate();
+        let levels = problem.traffic.weights.iter().enumerate();
         let of_level = |(level, weight): (usize, &f64)| Some(weight * at_level(problem, limit, setup, level)?);
         let found: Option<f64> = levels.map(of_level).sum();
         *best = best.iter().copied().chain(found).reduce(f64::max);
     }
+}
+
+/// All setups whose shards fit and which use enough.
+pub(crate) fn packable_setups(problem: &Problem) -> Vec<Vec<&Candidate>> {
+    let mut setups: Vec<Vec<&Candidate>> = vec![Vec::new()];
+    for model in &problem.models {
+        setups = setups
+            .iter()
+            .flat_map(|setup| {
+                model.candidates.iter().map(move |candidate| {
+                    let mut setup = setup.clone();
+                    setup.push(candidate);
+                    setup
+                })
+            })
+            .collect();
+    }
+    setups.retain(|setup| {
+        let units: u32 = setup.iter().map(|candidate| candidate.units).sum();
+        problem.least_units <= units && units <= problem.all_units() && fits(problem, setup)
+    });
+    setups
 }
 
 /// Best quality of a setup at one load level.
@@ -133,7 +155,7 @@ impl Cuts<'_> {
 /// One LP: prompts shared out among models, fractions within their runs, flows above tangents that are refined where they are cut
 /// short (Kelley).
 fn solve(problem: &Problem, limit: f64, setup: &[&Candidate], ranges: &[(f64, f64)]) -> Option<f64> {
-    let table = &problem.table;
+    let table = problem.table();
     let mut lp = Lp::new(OptimizationDirection::Maximize);
     let fractions: Vec<Variable> = ranges.iter().map(|range| lp.add_var(0.0, *range)).collect();
     let mut sums: Vec<LinearExpr> = fractions

@@ -1,6 +1,7 @@
 //! The search against full enumeration with LPs by an independent solver, on several hundred random small problems.
 
 mod enumeration;
+mod routes;
 mod tiny;
 
 use routerwise_plan::check::check;

@@ -245,6 +245,7 @@ fn scores(rng: &mut ChaCha8Rng, kind: ScoreKind, models: &[Model]) -> Scores {
             })
             .collect(),
         columns,
+        routes: Vec::new(),
         output_tokens: vec![None; models.len()],
     }
 }
@@ -255,6 +256,7 @@ fn workload(rng: &mut ChaCha8Rng) -> Workload {
         statistic,
         scope,
         target: Seconds::new(target).unwrap(),
+        route: None,
     };
     let (mean, q) = (Statistic::Mean, rng.random_range(0.6..0.97));
     let quantile = Statistic::Quantile { q };
@@ -282,6 +284,7 @@ fn workload(rng: &mut ChaCha8Rng) -> Workload {
     Workload {
         rate: RequestsPerSecond::new(rng.random_range(1.0..15.0)).unwrap(),
         levels: vec![Level::always()],
+        routes: Vec::new(),
         arrivals: Arrivals::Poisson,
         lengths: Vec::new(),
         slos: sets.choose(rng).unwrap().clone(),

@@ -222,12 +222,14 @@ pub(crate) fn assemble(cluster: Cluster, models: Vec<Model>, profiles: Vec<Profi
                 })
                 .collect(),
             columns: shape.columns.clone(),
+            routes: Vec::new(),
             output_tokens: vec![None; models.len()],
         },
         models,
         workload: Workload {
             rate: RequestsPerSecond::new(shape.rate).unwrap(),
             levels: vec![Level::always()],
+            routes: Vec::new(),
             arrivals: Arrivals::Poisson,
             lengths: vec![Lengths {
                 input: 100,
@@ -238,6 +240,7 @@ pub(crate) fn assemble(cluster: Cluster, models: Vec<Model>, profiles: Vec<Profi
                 statistic: Statistic::Mean,
                 scope: Scope::Workload,
                 target: Seconds::new(shape.target).unwrap(),
+                route: None,
             }],
             objective: Objective::BEST_QUALITY,
             planning: Planning {

@@ -250,7 +250,7 @@ impl RefreshJob {
     }
 
     fn row<'a>(&self, curves: &'a ModelCurves, row: usize) -> Curve<'a> {
-        let Row { slo_ix, limit } = self.curves.rows[row];
+        let Row { slo_ix, limit, .. } = self.curves.rows[row];
         let slo = &self.curves.slos[slo_ix];
         let beyond = match (slo.metric, slo.statistic) {
             // At a fifth more than its capacity nearly everybody is late.

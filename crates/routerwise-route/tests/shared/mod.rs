@@ -97,6 +97,7 @@ fn name(model: usize) -> String {
 }
 
 const TTFT: Slo = Slo {
+    route: None,
     metric: Metric::Ttft,
     statistic: Statistic::Mean,
     scope: Scope::Workload,
@@ -160,6 +161,7 @@ impl Fixture {
             },
             models: (0..n).map(model).collect(),
             workload: Workload {
+                routes: Vec::new(),
                 rate: rate(self.rate),
                 levels: vec![Level::always()],
                 arrivals: Arrivals::Poisson,
@@ -172,6 +174,7 @@ impl Fixture {
                 planning: Self::planning(),
             },
             scores: Scores {
+                routes: Vec::new(),
                 models: (0..n).map(name).collect(),
                 prompts: Vec::new(),
                 columns: Vec::new(),

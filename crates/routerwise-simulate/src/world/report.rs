@@ -1,7 +1,6 @@
 //! What came of a plan that was played.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use routerwise_types::profile::LatencyStat;
 use routerwise_types::report::{MeanEstimate, RequestRecord, latency_stat};
@@ -17,7 +16,7 @@ pub struct Played {
     pub models: Vec<Served>,
     /// All of them together.
     pub all: Served,
-    /// For each SLO of the plan, in order: its left-hand side as played. Seconds, or share of requests above the target.
+    /// For each SLO of the plan that counts the route's requests, in order: its left-hand side as played. Seconds, or share of requests above the target.
     pub slo_values: Vec<f64>,
     /// Half widths of their 95 % confidence intervals, by batch means; nothing for a quantile on each model.
     pub slo_ci95: Vec<Option<f64>>,
@@ -69,6 +68,8 @@ pub struct Served {
 pub(super) struct Journal {
     /// Nothing where the request was refused.
     requests: Vec<Option<Answered>>,
+    /// Route of each.
+    routes: Vec<usize>,
     /// Models that a request asked before the last one, by its number; only where answers were rejected.
     before: BTreeMap<u64, Vec<usize>>,
 }
@@ -77,12 +78,21 @@ impl Journal {
     pub(super) fn new(n_requests: usize) -> Self {
         Self {
             requests: Vec::with_capacity(n_requests),
+            routes: Vec::with_capacity(n_requests),
             before: BTreeMap::new(),
         }
     }
 
     /// A request was handed to this model's replica, or refused.
-    pub(super) fn sent(&mut self, arrival: Arrival, prompt_ix: usize, to: Option<(usize, usize)>, scores: &[f32]) {
+    pub(super) fn sent(
+        &mut self,
+        arrival: Arrival,
+        route: usize,
+        prompt_ix: usize,
+        to: Option<(usize, usize)>,
+        scores: &[f32],
+    ) {
+        self.routes.push(route);
         self.requests.push(to.map(|(model_ix, replica_ix)| Answered {
             record: RequestRecord {
                 arrived: arrival.at,
@@ -108,14 +118,15 @@ impl Journal {
         }
     }
 
-    /// Prompt, lengths and models asked so far, the last included, of a request that was answered.
-    pub(super) fn so_far(&self, number: u64) -> (usize, Lengths, Vec<usize>) {
+    /// Route, prompt, lengths and models asked so far, the last included, of a request that was answered.
+    pub(super) fn so_far(&self, number: u64) -> (usize, usize, Lengths, Vec<usize>) {
         let answered = self.requests[index(number)]
             .as_ref()
             .expect("who was refused has no answer");
         let mut models = self.before.get(&number).cloned().unwrap_or_default();
         models.push(answered.model_ix);
-        (answered.prompt_ix, answered.record.lengths, models)
+        let route = self.routes[index(number)];
+        (route, answered.prompt_ix, answered.record.lengths, models)
     }
 
     /// A request whose answer was rejected was handed to another model's replica.
@@ -128,12 +139,13 @@ impl Journal {
         answered.score = score;
     }
 
-    pub(super) fn report(mut self, slos: &[Slo], n_models: usize) -> Played {
+    /// What came of one route.
+    pub(super) fn report(&self, route: usize, slos: &[Slo], n_models: usize) -> Played {
         let n = self.requests.len();
         let window = n / 10..n - n / 10;
-        let n_sent = window.len();
-        let visits = self.visits(window.clone(), n_models);
-        let requests: Vec<Answered> = self.requests.drain(window).flatten().collect();
+        let own: Vec<usize> = window.filter(|at| self.routes[*at] == route).collect();
+        let visits = self.visits(&own, n_models);
+        let requests: Vec<Answered> = own.iter().filter_map(|at| self.requests[*at]).collect();
         let (slo_values, slo_ci95) = slos.iter().map(|slo| slo_value(slo, &requests, n_models)).unzip();
         Played {
             all: served(&requests, None),
@@ -141,22 +153,22 @@ impl Journal {
             visits,
             slo_values,
             slo_ci95,
-            n_refused: n_sent - requests.len(),
+            n_refused: own.len() - requests.len(),
             requests,
         }
     }
 
-    /// How often each model was asked in a window, relative to the requests answered there.
+    /// How often each model was asked by some requests, relative to those of them that were answered.
     #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
-    fn visits(&self, window: Range<usize>, n_models: usize) -> Vec<f64> {
+    fn visits(&self, numbers: &[usize], n_models: usize) -> Vec<f64> {
         let mut counts = vec![0usize; n_models];
         let mut n_answered = 0;
-        for (number, answered) in (0u64..).zip(&self.requests) {
-            let Some(answered) = answered.as_ref().filter(|_| window.contains(&index(number))) else {
+        for number in numbers {
+            let Some(answered) = &self.requests[*number] else {
                 continue;
             };
             n_answered += 1;
-            let before = self.before.get(&number).into_iter().flatten();
+            let before = self.before.get(&(*number as u64)).into_iter().flatten();
             before.chain([&answered.model_ix]).for_each(|model| counts[*model] += 1);
         }
         let n_answered = n_answered.max(1) as f64;

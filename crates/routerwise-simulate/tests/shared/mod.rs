@@ -107,6 +107,7 @@ pub(crate) fn workload() -> Workload {
     Workload {
         rate: RequestsPerSecond::new(10.0).expect("valid by hand"),
         levels: vec![Level::always()],
+        routes: Vec::new(),
         arrivals: Arrivals::Poisson,
         lengths: (0..1_000).map(entry).collect(),
         slos: Vec::new(),

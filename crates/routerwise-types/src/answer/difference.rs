@@ -148,7 +148,7 @@ pub struct RoutedChange {
 }
 
 /// What becomes of an objective.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SloChange {
     /// The objective as the second plan has it.
     pub slo: Slo,

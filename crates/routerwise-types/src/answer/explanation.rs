@@ -11,6 +11,9 @@ use crate::units::{Fraction, Price, RequestsPerSecond, Score, Seconds};
 pub struct PriceMeaning {
     /// Load level.
     pub level: String,
+    /// Route; absent where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
     /// Model name.
     pub model: String,
     /// Whether it runs.

@@ -65,7 +65,7 @@ pub struct ReplayedModel {
 }
 
 /// One objective over the workload.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReplayedSlo {
     /// The objective.

@@ -93,6 +93,7 @@ fn two_limits() -> Scenario {
         statistic: Statistic::Quantile { q: 0.9 },
         scope: Scope::Workload,
         target: Seconds::new(0.35).expect("a number"),
+        route: None,
     });
     scenario
 }

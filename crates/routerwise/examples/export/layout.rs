@@ -89,7 +89,7 @@ impl Export {
             schema: SCHEMA,
             name: name.into(),
             weights: scenario.scores.normalised_weights(),
-            level_weights: problem.weights.clone(),
+            level_weights: problem.traffic.weights.clone(),
             n_rows: problem.rows.len(),
             units_per_gpu: problem.units_per_gpu,
             least_units: problem.least_units,

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use routerwise_inputs::cluster::spelled;
-use routerwise_inputs::report::{Report, Summary};
+use routerwise_inputs::report::{Report, RouteReport, Summary};
 use routerwise_inputs::{Loaded, Problem};
 use routerwise_types::workload::Arrivals;
 
@@ -223,6 +223,18 @@ fn workload(report: &Report, out: &mut dyn Write) -> Result<(), Failure> {
             )?;
         }
     }
+    for RouteReport { route, n_prompts } in &workload.routes {
+        let models = route.models.as_ref().map_or_else(String::new, |models| {
+            format!(", answered by {} only", models.join(" or "))
+        });
+        writeln!(
+            out,
+            " route `{}`: {:.1} % of all requests, {:.1} % of what counts as quality, {n_prompts} prompts{models}",
+            route.name,
+            100.0 * route.part,
+            100.0 * route.weight,
+        )?;
+    }
     let row = |name: &str, tokens: &Summary| {
         let count = |tokens: u32| tokens.to_string();
         [
@@ -240,7 +252,7 @@ fn workload(report: &Report, out: &mut dyn Write) -> Result<(), Failure> {
     writeln!(out, "{}", table(["tokens", "mean", "p50", "p95", "max"], "lrrrr", rows))?;
     writeln!(out, " pairs of lengths kept: {}", workload.n_lengths)?;
     for slo in &workload.slos {
-        writeln!(out, " objective to meet: {slo}")?;
+        writeln!(out, " objective to meet: {}", slo.words(workload.routes.len()))?;
     }
     let planning = &workload.planning;
     writeln!(

@@ -148,6 +148,9 @@ fn check(args: &Args) -> Result<(), Failure> {
 
 fn cannot(error: CannotCompare) -> Failure {
     let help = match &error {
+        CannotCompare::NoContest(routerwise_plan::baselines::NoContest::Routes { .. }) => {
+            "compare the routes one by one, each in a workload without `[[route]]`; `routerwise plan` and `simulate` take them together"
+        }
         CannotCompare::NoContest(_) => "see what is in force with `routerwise check <scenario>`",
         CannotCompare::CannotSimulate(_) => {
             "give the model an architecture and an engine that the engine model knows, or judge with `--curves-only`"

@@ -107,7 +107,8 @@ fn explain(scenario: &Scenario, plan: &Plan, answer: &mut Explanation) -> Result
             per_percent,
         } => Some(BindingSlo {
             level: plan.policies[policy_ix].level.clone(),
-            slo: plan.slos[slo_ix],
+            route: (plan.routes().len() > 1).then(|| plan.policies[policy_ix].route.clone()),
+            slo: plan.slos[slo_ix].clone(),
             quality_per_percent: per_percent,
         }),
         Binding::Capacity { .. } | Binding::Nothing => None,

@@ -227,12 +227,14 @@ fn all_setups_can_be_solved(scenario: &Scenario) -> Result<(), Failure> {
         "`--spread` and `--search exhaustive` look for the highest quality on the whole cluster, and the objective is another"
     } else if workload.levels.len() > 1 {
         "`--spread` and `--search exhaustive` look at one load, and the workload has several levels"
+    } else if workload.n_routes() > 1 {
+        "`--spread` and `--search exhaustive` know one class of traffic, and the workload has several routes"
     } else {
         return Ok(());
     };
     Err(Failure::Request {
         what: what.into(),
-        help: "take the objective, the budget or the levels out of the workload, or plan jointly".into(),
+        help: "take the objective, the budget, the levels or the routes out of the workload, or plan jointly".into(),
     })
 }
 
@@ -265,6 +267,12 @@ fn override_workload(args: &Args, scenario: &mut Scenario) -> Result<(), Failure
             return Err(Failure::Request {
                 what: "`--target-ms` must be above 0".into(),
                 help: "400 means 400 ms".into(),
+            });
+        }
+        if workload.slos.iter().any(|slo| slo.route.is_some()) {
+            return Err(Failure::Request {
+                what: "`--target-ms` sets one target, and the workload's routes have targets of their own".into(),
+                help: "change them in workload.toml, or vary all of them together with `--frontier target`".into(),
             });
         }
         workload.slos.iter_mut().for_each(|slo| slo.target = target);

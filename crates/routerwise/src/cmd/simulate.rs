@@ -13,7 +13,6 @@ use routerwise_types::{Fraction, Scenario, Score, Seconds};
 use crate::cli::Format;
 use crate::failure::{Answer, Failure};
 use crate::plan_file::PlanArgs;
-use crate::render::level_of;
 use crate::table::{print_json, table};
 
 /// Play a plan in the simulator: arrivals, routing and every replica on one virtual clock
@@ -94,16 +93,27 @@ pub(crate) fn play(
     out: &mut dyn Write,
 ) -> Result<Answer, Failure> {
     let mut met = true;
-    for (policy_ix, policy) in plan.policies.iter().enumerate() {
-        let played = played(scenario, plan, policy_ix, settings)?;
-        met &= all_met(plan, &played);
-        let level = level_of(plan, policy).map_or_else(String::new, |level| format!("{level}: "));
-        writeln!(
-            out,
-            "{level}Simulated {} requests at {} (seed {}), {} measured: predicted -> simulated",
-            settings.n_requests, policy.rate, settings.seed, played.all.n_requests
-        )?;
-        report(scenario, plan, policy, &played, out)?;
+    let n_routes = plan.routes().len();
+    for together in levels(plan) {
+        let played = played(scenario, plan, &together, settings)?;
+        for (played, policy_ix) in played.iter().zip(together) {
+            let policy = &plan.policies[policy_ix];
+            met &= all_met(plan, policy, played);
+            let name = plan
+                .policy_name(policy)
+                .map_or_else(String::new, |name| format!("{name}: "));
+            let n_requests = if n_routes > 1 {
+                format!("{} requests of {n_routes} routes, this one", settings.n_requests)
+            } else {
+                format!("{} requests", settings.n_requests)
+            };
+            writeln!(
+                out,
+                "{name}Simulated {n_requests} at {} (seed {}), {} measured: predicted -> simulated",
+                policy.rate, settings.seed, played.all.n_requests
+            )?;
+            report(scenario, plan, policy, played, out)?;
+        }
     }
     if more_cache_than_profiled(scenario, plan) {
         writeln!(
@@ -149,9 +159,11 @@ fn report(
     );
     let header = ["model", "prompts", "quality", "mean TTFT", "±", "P95 TTFT", "mean TPOT"];
     writeln!(out, "{}", table(header, "lrrrrrr", rows.chain([all])))?;
-    for (slo, value) in plan.slos.iter().zip(&played.slo_values) {
+    for (slo_ix, value) in plan.slos_of(policy).zip(&played.slo_values) {
+        let slo = &plan.slos[slo_ix];
         let verdict = if *value <= limit(slo) { "met" } else { "MISSED" };
-        writeln!(out, " {slo}: {} simulated, {verdict}", spelled(slo, *value))?;
+        let words = plan.slo_words(slo_ix);
+        writeln!(out, " {words}: {} simulated, {verdict}", spelled(slo, *value))?;
     }
     if played.n_refused > 0 {
         writeln!(
@@ -173,21 +185,28 @@ fn more_cache_than_profiled(scenario: &Scenario, plan: &Plan) -> bool {
     })
 }
 
-fn played(scenario: &Scenario, plan: &Plan, policy_ix: usize, settings: &Settings) -> Result<Played, Failure> {
+/// The policies of each load level, which are played together.
+fn levels(plan: &Plan) -> Vec<Vec<usize>> {
+    let n_routes = plan.routes().len().max(1);
+    let all: Vec<usize> = (0..plan.policies.len()).collect();
+    all.chunks(n_routes).map(<[usize]>::to_vec).collect()
+}
+
+fn played(scenario: &Scenario, plan: &Plan, policies: &[usize], settings: &Settings) -> Result<Vec<Played>, Failure> {
     let interference = Interference(settings.interference);
     let settings = world::Settings {
         n_requests: settings.n_requests,
         seed: settings.seed,
     };
-    world::play_with(scenario, plan, policy_ix, settings, interference).map_err(|error| Failure::Request {
+    world::play_level(scenario, plan, policies, settings, interference).map_err(|error| Failure::Request {
         what: error.to_string(),
         help: "give the model an architecture and an engine that the engine model knows; see `routerwise check`".into(),
     })
 }
 
-fn all_met(plan: &Plan, played: &Played) -> bool {
-    let mut values = plan.slos.iter().zip(&played.slo_values);
-    values.all(|(slo, value)| *value <= limit(slo))
+fn all_met(plan: &Plan, policy: &RoutePolicy, played: &Played) -> bool {
+    let mut values = plan.slos_of(policy).zip(&played.slo_values);
+    values.all(|(slo_ix, value)| *value <= limit(&plan.slos[slo_ix]))
 }
 
 /// What an SLO's left-hand side may be at most.
@@ -251,9 +270,11 @@ fn quantile(stat: &LatencyStat, q: f64) -> String {
 
 fn json_report(scenario: &Scenario, plan: &Plan, settings: &Settings, out: &mut dyn Write) -> Result<Answer, Failure> {
     let mut policies = Vec::with_capacity(plan.policies.len());
-    for (policy_ix, policy) in plan.policies.iter().enumerate() {
-        let played = played(scenario, plan, policy_ix, settings)?;
-        policies.push(simulated_policy(scenario, plan, policy, &played));
+    for together in levels(plan) {
+        let played = played(scenario, plan, &together, settings)?;
+        for (played, policy_ix) in played.iter().zip(together) {
+            policies.push(simulated_policy(scenario, plan, &plan.policies[policy_ix], played));
+        }
     }
     let met = policies.iter().flat_map(|policy| &policy.slos).all(|slo| slo.met);
     let answer = Simulation {
@@ -275,16 +296,15 @@ fn simulated_policy(scenario: &Scenario, plan: &Plan, policy: &RoutePolicy, play
         .zip(&policy.models)
         .zip(&expected)
         .zip(&played.models);
-    let slos = plan
-        .slos
-        .iter()
-        .zip(&played.slo_values)
-        .map(|(slo, value)| SimulatedSlo {
-            slo: *slo,
+    let slos = plan.slos_of(policy).zip(&played.slo_values).map(|(slo_ix, value)| {
+        let slo = &plan.slos[slo_ix];
+        SimulatedSlo {
+            slo: slo.clone(),
             value: *value,
             limit: limit(slo),
             met: *value <= limit(slo),
-        });
+        }
+    });
     SimulatedPolicy {
         level: policy.level.clone(),
         route: policy.route.clone(),

@@ -66,7 +66,7 @@ fn largest_set(scenario: &Scenario, problem: &Problem, rule: AllocationRule) -> 
         let mut sets: Vec<(f64, Vec<usize>)> = subsets(problem, n_hosted)
             .into_iter()
             .filter(|set| holds_all(set, &must_run) && fits_in_memory(problem, set))
-            .map(|set| (best_score(&problem.table, &set), set))
+            .map(|set| (best_score(problem.table(), &set), set))
             .collect();
         sets.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
         for (_, set) in sets {

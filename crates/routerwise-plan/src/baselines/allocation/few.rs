@@ -33,7 +33,7 @@ pub(crate) fn for_few(
             .notes
             .insert(0, format!("{} alone, for {routing}", names(problem, &set)));
         let servers = Servers::new(scenario, problem, &allocation);
-        let tuner = Tuner::new(problem, &problem.table, &servers, &allocation, tuned_for);
+        let tuner = Tuner::new(problem, problem.table(), &servers, &allocation, tuned_for);
         let (merit, tuned) = tune::of_few(&tuner, routing);
         if best.as_ref().is_none_or(|(best, _, _)| merit.compare(best).is_gt()) {
             best = Some((merit, allocation, tuned));

@@ -18,6 +18,7 @@ use crate::prices::kernel::ScoreTable;
 use crate::problem::{Candidate, ModelOptions, Problem, reading};
 use crate::search::{Effort, Goal, Incumbent, search};
 use crate::settle::settle;
+use crate::traffic::Traffic;
 
 /// A problem that has one setup only.
 pub(crate) struct Fixed {
@@ -62,11 +63,14 @@ pub(crate) fn shrunk(problem: &Problem, candidates: &[Option<usize>], table: Arc
             )],
         });
     Problem {
-        table,
+        tables: vec![table],
         models: models.collect(),
         rows: problem.rows.clone(),
         // A contest has one load level.
-        weights: vec![1.0],
+        traffic: Traffic {
+            weights: vec![1.0],
+            ..problem.traffic.clone()
+        },
         cluster: problem.cluster.clone(),
         resources: Vec::new(),
         units_per_gpu: problem.units_per_gpu,
@@ -94,13 +98,14 @@ fn off(n_rows: usize) -> Candidate {
 pub(crate) fn fixed(problem: &Problem, allocation: &Allocation) -> Fixed {
     let n = problem.models.len();
     Fixed {
-        problem: shrunk(problem, &allocation.candidates, Arc::clone(&problem.table)),
+        problem: shrunk(problem, &allocation.candidates, Arc::clone(&problem.tables[0])),
         incumbent: Incumbent {
             candidates: vec![0; n],
             ranges: vec![Interval::ALL; n],
             placement: allocation.placement.clone(),
             quality: 0.0,
             fractions: vec![0.0; n],
+            loads: Vec::new(),
             dual: Dual {
                 bound: f64::INFINITY,
                 prices: vec![0.0; n],
@@ -115,7 +120,7 @@ pub(crate) fn fixed(problem: &Problem, allocation: &Allocation) -> Fixed {
 /// Prices for a table of scores under some terms, or nothing when no routing meets them.
 pub(super) fn prices(tuner: &Tuner<'_>, table: &Arc<ScoreTable>, terms: Terms) -> Option<Rule> {
     let mut fixed = fixed(tuner.problem, tuner.allocation);
-    fixed.problem.table = Arc::clone(table);
+    fixed.problem.tables = vec![Arc::clone(table)];
     for (model, server) in tuner.servers.list.iter().enumerate() {
         if let Some(server) = server {
             fixed.problem.models[model].candidates[0].flow = flow(tuner, server, terms)?;
@@ -124,7 +129,7 @@ pub(super) fn prices(tuner: &Tuner<'_>, table: &Arc<ScoreTable>, terms: Terms) -
     // A search with one setup to search: where flows are not convex it splits the ranges of fractions, which a single solve does not.
     let mut found = search(&fixed.problem, Goal::Best, Effort::ASIDE);
     let best = found.best.take()?;
-    let policy = settle(&fixed.problem, &mut found.routes, &best)?;
+    let policy = settle(&fixed.problem, &mut found.responses, &best)?.swap_remove(0);
     let runs = tuner.servers.list.iter().map(Option::is_some);
     let prices = policy.dual.prices.iter().zip(runs);
     Some(Rule::Prices {
@@ -139,7 +144,7 @@ pub(super) fn prices(tuner: &Tuner<'_>, table: &Arc<ScoreTable>, terms: Terms) -
 fn flow(tuner: &Tuner<'_>, server: &Server<'_>, terms: Terms) -> Option<Flow> {
     let scaled = |slo: &Slo| Slo {
         target: Seconds::new(slo.target.value() * terms.targets).unwrap_or(slo.target),
-        ..*slo
+        ..slo.clone()
     };
     let slos: Vec<Slo> = tuner.servers.slos.iter().map(scaled).collect();
     let mut curves = Vec::new();
@@ -229,7 +234,7 @@ fn nearest(tuner: &Tuner<'_>, table: &Arc<ScoreTable>, precision: f64) -> Option
 /// How good an allocation is with the best prices on the training prompts. Where objectives are missed, to about a tenth.
 pub(crate) fn merit(scenario: &Scenario, problem: &Problem, allocation: &Allocation) -> Merit {
     let servers = Servers::new(scenario, problem, allocation);
-    let tuner = Tuner::new(problem, &problem.table, &servers, allocation, TunedFor::Objectives);
+    let tuner = Tuner::new(problem, problem.table(), &servers, allocation, TunedFor::Objectives);
     let rule = match tuner.by_cost[..] {
         [only] => tuner.all_to(only),
         _ => nearest(&tuner, tuner.table(), 0.1).map_or_else(|| super::random(&tuner).rule, |(_, rule)| rule),

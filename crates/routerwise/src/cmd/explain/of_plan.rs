@@ -2,8 +2,8 @@
 
 use std::io::{self, Write};
 
-use routerwise_types::answer::Explanation;
 use routerwise_types::answer::explanation::{Alternative, Difference, Held, PriceMeaning, RivalSetup};
+use routerwise_types::answer::{BindingSlo, Explanation};
 use routerwise_types::plan::Plan;
 use routerwise_types::setup::Configuration;
 
@@ -15,14 +15,14 @@ const EQUAL: f64 = 5e-5;
 
 pub(super) fn print(plan: &Plan, answer: &Explanation, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "\nPrices of plan {}", plan.id.short())?;
-    let several = plan.policies.len() > 1;
     for meaning in &answer.prices {
-        let level = if several {
-            format!("{}, ", meaning.level)
-        } else {
-            String::new()
-        };
-        writeln!(out, " {level}{}", in_words(meaning))?;
+        let mut policies = plan.policies.iter();
+        let own = policies.find(|policy| {
+            policy.level == meaning.level && meaning.route.as_ref().is_none_or(|route| *route == policy.route)
+        });
+        let name = own.and_then(|policy| plan.policy_name(policy));
+        let name = name.map_or_else(String::new, |name| format!("{name}, "));
+        writeln!(out, " {name}{}", in_words(meaning))?;
     }
     binding(plan, answer, out)?;
     values(answer, out)?;
@@ -66,16 +66,17 @@ fn in_words(meaning: &PriceMeaning) -> String {
 
 fn binding(plan: &Plan, answer: &Explanation, out: &mut dyn Write) -> io::Result<()> {
     for policy in &plan.policies {
-        let level = if plan.policies.len() > 1 {
-            format!("{}, ", policy.level)
-        } else {
-            String::new()
-        };
-        for slo in &plan.slos {
-            let found = answer
-                .binding_slos
-                .iter()
-                .find(|other| other.level == policy.level && other.slo == *slo);
+        let level = plan
+            .policy_name(policy)
+            .map_or_else(String::new, |name| format!("{name}, "));
+        for slo_ix in plan.slos_of(policy) {
+            let own = |other: &&BindingSlo| {
+                other.level == policy.level
+                    && other.route.as_ref().is_none_or(|route| *route == policy.route)
+                    && other.slo == plan.slos[slo_ix]
+            };
+            let found = answer.binding_slos.iter().find(own);
+            let slo = plan.slo_words(slo_ix);
             match found {
                 Some(found) => writeln!(
                     out,

@@ -68,7 +68,7 @@ fn answer(scenario: &Scenario, problem: &Problem, found: &Exhausted) -> Exhausti
     ExhaustiveSearch {
         schema: ANSWER_SCHEMA,
         rate: scenario.workload.rate,
-        slo: scenario.workload.slos[problem.rows[0].slo_ix],
+        slo: scenario.workload.slos[problem.rows[0].slo_ix].clone(),
         best: found.best.as_ref().map(|best| winner(scenario, problem, best)),
         best_that_fits: found
             .best_that_fits

@@ -126,7 +126,7 @@ fn level(plan: &Plan, rate: f64) -> &RoutePolicy {
 
 fn slos(scenario: &Scenario, plan: &Plan, fractions: &[f64], loads: &[f64]) -> Vec<ReplayedSlo> {
     let row = |row: routerwise_plan::problem::Row| {
-        let slo = scenario.workload.slos[row.slo_ix];
+        let slo = scenario.workload.slos[row.slo_ix].clone();
         let part = |ix: usize| {
             if fractions[ix] <= 0.0 {
                 return Some(0.0);
