@@ -44,9 +44,13 @@ const PATIENCE: Slo = Slo {
 };
 
 impl Curves {
-    /// Reads them off the profiles that the plan was made from; nothing when one that it needs is missing.
+    /// Reads them off the profiles that the plan was made from; nothing when one that it needs is missing. Nothing either for a plan of several
+    /// routes: what one of them sends changes what the others wait, and live prices are found for each by itself.
     #[must_use]
     pub fn of(scenario: &Scenario, plan: &Plan) -> Option<Self> {
+        if plan.routes().len() > 1 {
+            return None;
+        }
         let mut workload = scenario.workload.clone();
         if rows(&workload).is_empty() {
             // Something has to say that more load is worse.

@@ -172,6 +172,16 @@ fn objectives_budgets_and_frontiers_take_routes_together() {
 }
 
 #[test]
+fn a_log_is_not_replayed_for_several_routes() {
+    let folder = routed(CHAT_AND_BATCH);
+    planned(folder.path(), &[]);
+    fs::write(folder.path().join("log.jsonl"), "").unwrap();
+    let (code, _, err) = routerwise(folder.path(), &["replay", "--plan", "tiny/plan.json", "log.jsonl"]);
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("the plan has 2 routes"), "{err}");
+}
+
+#[test]
 fn what_knows_one_class_of_traffic_says_so() {
     let folder = routed(CHAT_AND_BATCH);
     for (arguments, message) in [

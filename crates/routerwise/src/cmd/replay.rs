@@ -51,6 +51,13 @@ struct Logged {
 
 pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
     let plan = plan_file::read(&args.plan)?;
+    let n_routes = plan.routes().len();
+    if n_routes > 1 {
+        return Err(Failure::Request {
+            what: format!("the plan has {n_routes} routes, and a log is replayed for one class of traffic"),
+            help: "`routerwise simulate` plays all routes of the plan together".to_owned(),
+        });
+    }
     let scenario = scenario(args, &plan)?;
     let logged = read(&args.logs)?;
     let mut replay = decide::replay(&plan, scenario.as_ref(), &logged.records);

@@ -62,7 +62,11 @@ impl Files {
         let curves = scenario.as_ref().and_then(|scenario| Curves::of(scenario, &plan));
         if curves.is_none() && settings.prices == Prices::Live {
             let folder = self.scenario.display();
-            tracing::warn!(%folder, "no latency curves of the plan found there: prices stay the plan's");
+            if plan.routes().len() > 1 {
+                tracing::warn!("live prices know one class of traffic: those of the plan's routes stay as planned");
+            } else {
+                tracing::warn!(%folder, "no latency curves of the plan found there: prices stay the plan's");
+            }
         }
         let scorer = self.scorer(&plan, scenario.as_ref())?;
         let keys = match &settings.keys {
