@@ -152,7 +152,8 @@ impl RouterCore {
             retry_after: self.retry_after(now),
         };
         if facts.waited && self.expires(facts) <= now {
-            return refuse(Refusal::Expired);
+            let own = facts.deadline.is_some_and(|deadline| deadline <= now);
+            return refuse(if own { Refusal::Deadline } else { Refusal::Expired });
         }
         let retries = &self.settings.retries;
         if !facts.tried.is_empty() && (facts.tried.len() >= retries.attempts_most || self.retry_tokens < 1.0) {

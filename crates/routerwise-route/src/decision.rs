@@ -134,8 +134,10 @@ pub enum Refusal {
     Overload,
     /// The queue is full: 429.
     QueueFull,
-    /// Its time was over while it waited: 503.
+    /// It waited as long as requests may: 503.
     Expired,
+    /// Its own deadline came while it waited: 504.
+    Deadline,
     /// Too many attempts, or the budget for retries is used up: 502 or 503.
     NoRetry,
 }
@@ -150,6 +152,7 @@ impl Refusal {
             Self::Overload => "overload",
             Self::QueueFull => "queue-full",
             Self::Expired => "expired",
+            Self::Deadline => "deadline",
             Self::NoRetry => "no-retry",
         }
     }

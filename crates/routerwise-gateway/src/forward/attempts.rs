@@ -51,7 +51,7 @@ pub(super) async fn run(mut exchange: Exchange, force: &Arc<Force>, mut ready: R
                 waited = true;
                 let turn = turn.expect("who has to wait has a turn");
                 if timeout_at(ready.until, turn.come()).await.is_err() {
-                    return exchange.refuse(Refusal::new(Cause::Deadline, "the request waited until its deadline"));
+                    return exchange.refuse(waited_too_long());
                 }
                 continue;
             }
@@ -213,7 +213,15 @@ fn backoff(force: &Force, n_tried: usize, number: u64) -> Duration {
 }
 
 /// Nothing is left to try: what the last replica said, or why there was none.
+fn waited_too_long() -> Refusal {
+    Refusal::new(Cause::Deadline, "the request waited until its deadline")
+}
+
 fn give_up(exchange: Exchange, last: Option<(Answer, Cause)>, why: Shed, after: Duration) -> Response<Out> {
+    // Whichever clock strikes first, the router's or the gateway's, the answer is the same.
+    if why == Shed::Deadline {
+        return exchange.refuse(waited_too_long());
+    }
     if let Some((answer, cause)) = last {
         let is_json = answer
             .headers
@@ -245,6 +253,7 @@ fn give_up(exchange: Exchange, last: Option<(Answer, Cause)>, why: Shed, after: 
         Shed::Overload => Refusal::new(Cause::Shed, "the latency objective of this route cannot be met now"),
         Shed::QueueFull => Refusal::new(Cause::Overloaded, "too many requests wait for a replica")
             .status(StatusCode::TOO_MANY_REQUESTS),
+        Shed::Deadline => waited_too_long(),
         Shed::Expired => Refusal::new(Cause::Overloaded, "no replica became free in time"),
         Shed::NoReplica | Shed::NoRetry => {
             Refusal::new(Cause::NoModel, "no replica that may answer this request is up")

@@ -392,4 +392,12 @@ fn who_gives_up_waiting_is_told_so() {
         },
     );
     assert_eq!(refused(expired), Refusal::Expired);
+    // One with a deadline of its own is told that it was that.
+    let hurried = |waited| RequestFacts {
+        waited,
+        deadline: Some(at(0.2)),
+        ..facts(&[0.5], 2)
+    };
+    assert_eq!(core.route(at(0.0), &hurried(false)), Decision::Wait { until: at(0.2) });
+    assert_eq!(refused(core.route(at(0.2), &hurried(true))), Refusal::Deadline);
 }
