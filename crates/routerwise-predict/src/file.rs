@@ -196,11 +196,8 @@ mod tests {
     use crate::prompt::Piece;
     use crate::train::{Labelled, Options};
 
-    fn small() -> PredictorFile {
-        of_kind(Kind::Default)
-    }
-
-    fn of_kind(kind: Kind) -> PredictorFile {
+    /// Two models, each right about one of two subjects: their names, the prompts, and a column of labels for each.
+    fn examples() -> (Vec<String>, Vec<String>, Vec<Vec<f32>>) {
         let texts: Vec<String> = (0..60)
             .map(|i| format!("prompt {} of {}", i, ["statute", "algebra"][i % 2]))
             .collect();
@@ -208,6 +205,15 @@ mod tests {
             .map(|m| (0..60).map(|i| f32::from(u8::from(i % 2 == m))).collect())
             .collect();
         let models = ["a", "b"].map(str::to_owned).to_vec();
+        (models, texts, labels)
+    }
+
+    fn small() -> PredictorFile {
+        of_kind(Kind::Default)
+    }
+
+    fn of_kind(kind: Kind) -> PredictorFile {
+        let (models, texts, labels) = examples();
         let data = Labelled {
             models: &models,
             texts: &texts,
@@ -301,13 +307,7 @@ mod tests {
 
     #[test]
     fn heads_on_embeddings_are_written_with_what_stands_in_for_them() {
-        let texts: Vec<String> = (0..60)
-            .map(|i| format!("prompt {} of {}", i, ["statute", "algebra"][i % 2]))
-            .collect();
-        let labels: Vec<Vec<f32>> = (0..2)
-            .map(|m| (0..60).map(|i| f32::from(u8::from(i % 2 == m))).collect())
-            .collect();
-        let models = ["a", "b"].map(str::to_owned).to_vec();
+        let (models, texts, labels) = examples();
         let data = Labelled {
             models: &models,
             texts: &texts,
