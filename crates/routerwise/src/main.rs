@@ -1,5 +1,6 @@
 //! RouterWise on the command line: parse, run, print the error once, exit code.
 
+mod asking;
 mod cli;
 mod cmd;
 mod drawing;

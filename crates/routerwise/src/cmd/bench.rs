@@ -9,15 +9,15 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use clap::ValueEnum;
 use routerwise_measure::play::{Played, Settings, play};
-use routerwise_measure::probe::{CannotStart, Probed, probe};
+use routerwise_measure::probe::{Probed, probe};
 use routerwise_measure::summary::summarise;
-use routerwise_measure::target::{Api, BadTarget, Target};
+use routerwise_measure::target::Target;
 use routerwise_types::answer::bench::{BENCH_SCHEMA, BenchReport};
 use routerwise_types::report::Limit;
 use routerwise_types::workload::{Lengths, Metric};
 
+use crate::asking::{AskArgs, cannot_start};
 use crate::cli::Format;
 use crate::failure::{Answer, Failure};
 use crate::table::print_json;
@@ -68,30 +68,8 @@ pub(crate) struct EndpointArgs {
     /// Model to ask for; `auto` lets a gateway choose
     #[arg(long, value_name = "NAME")]
     model: String,
-    /// Which API to use
-    #[arg(long, value_enum, default_value_t)]
-    api: ApiName,
-    /// Environment variable that holds the key
-    #[arg(long, value_name = "NAME")]
-    api_key_env: Option<String>,
-    /// Trust the certificates of this PEM file too
-    #[arg(long, value_name = "FILE")]
-    ca_cert: Option<PathBuf>,
-    /// Add these members to every request, as JSON
-    #[arg(long, value_name = "JSON")]
-    body: Option<String>,
-    /// Let the model end its answers: without this, answers to filler are as long as asked (`ignore_eos`)
-    #[arg(long)]
-    keep_eos: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum ApiName {
-    /// /v1/chat/completions
-    #[default]
-    Chat,
-    /// /v1/completions
-    Completions,
+    #[command(flatten)]
+    asking: AskArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -117,7 +95,12 @@ Exit codes: 0 measured; 1 measured, and the server fell behind the load; 2 the r
 
 pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
     let loaded = args.load.load()?;
-    let target = args.endpoint.target(loaded.filler)?;
+    let EndpointArgs {
+        endpoint,
+        model,
+        asking,
+    } = &args.endpoint;
+    let target = asking.target(endpoint, model, loaded.filler)?;
     let settings = Settings {
         window: loaded.window(args.warm_up, args.cool_down)?,
         load: loaded.load.clone(),
@@ -188,44 +171,6 @@ fn verdict(report: &BenchReport) -> Result<Answer, Failure> {
     Ok(if saturated { Answer::No } else { Answer::Yes })
 }
 
-impl EndpointArgs {
-    fn target(&self, filler: bool) -> Result<Target, Failure> {
-        let api = match self.api {
-            ApiName::Chat => Api::Chat,
-            ApiName::Completions => Api::Completions,
-        };
-        let mut target = Target::new(&self.endpoint, api, &self.model).map_err(bad_target)?;
-        if let Some(file) = &self.ca_cert {
-            target = target.with_certificates(file).map_err(bad_target)?;
-        }
-        if let Some(name) = &self.api_key_env {
-            let key = std::env::var(name).ok().filter(|key| !key.trim().is_empty());
-            let key = key.ok_or_else(|| Failure::Request {
-                what: format!("the environment variable `{name}` holds no key"),
-                help: format!("set it, as in `{name}=… routerwise bench …`, or leave `--api-key-env` out"),
-            })?;
-            target = target.with_key(&key).map_err(bad_target)?;
-        }
-        Ok(target.with_body(&self.extra(filler)?))
-    }
-
-    /// What every body has beside the question.
-    fn extra(&self, filler: bool) -> Result<serde_json::Map<String, serde_json::Value>, Failure> {
-        let mut extra = serde_json::Map::new();
-        if filler && !self.keep_eos {
-            extra.insert("ignore_eos".into(), true.into());
-        }
-        if let Some(body) = &self.body {
-            let given: Result<serde_json::Map<_, _>, _> = serde_json::from_str(body);
-            extra.extend(given.map_err(|error| Failure::Request {
-                what: format!("`--body` is no JSON object: {error}"),
-                help: "write it as in `--body '{\"temperature\": 0}'`".into(),
-            })?);
-        }
-        Ok(extra)
-    }
-}
-
 /// Everything that would make all requests fail is found here.
 fn first_question(target: &Target, settings: &Settings, lengths: Lengths) -> Result<Probed, Failure> {
     // An answer of two tokens shows all that one of a thousand would.
@@ -233,52 +178,11 @@ fn first_question(target: &Target, settings: &Settings, lengths: Lengths) -> Res
         output: lengths.output.min(2),
         ..lengths
     };
-    probe(target, &settings.prompts, short, settings.timeout).map_err(cannot_start)
-}
-
-pub(crate) fn cannot_start(error: CannotStart) -> Failure {
-    let help = match &error {
-        CannotStart::Unreachable { .. } => "start the server, or check host and port".to_owned(),
-        CannotStart::NotOpenAi { .. } => {
-            "give the address under which `/v1/chat/completions` lies, or `--api completions` for a server that has only those".to_owned()
-        }
-        CannotStart::NoModel { there, .. } => {
-            let names: Vec<String> = there.iter().map(|name| format!("`{name}`")).collect();
-            format!("it has {}", names.join(", "))
-        }
-        CannotStart::Key { .. } => "name the environment variable that holds the key with `--api-key-env`".to_owned(),
-        CannotStart::Refused { reason, .. } if reason.contains("ignore_eos") => {
-            "leave `ignore_eos` out with `--keep-eos`; answers may then be shorter than asked".to_owned()
-        }
-        CannotStart::Refused { .. } => "check the lengths against the model's context, and `--body`".to_owned(),
-        CannotStart::Broken { .. } => "look into the server's log; `--timeout` says how long to wait".to_owned(),
-        CannotStart::Runtime(_) => "check the limits of open files and memory".to_owned(),
-    };
-    match error {
-        CannotStart::Unreachable { .. } | CannotStart::Broken { .. } | CannotStart::Runtime(_) => {
-            Failure::environment(format!("asking the first question; {help}"))(std::io::Error::other(error.to_string()))
-        }
-        wrong => Failure::Request {
-            what: wrong.to_string(),
-            help,
-        },
-    }
+    probe(target, &settings.prompts, short, settings.timeout).map_err(|error| cannot_start(&error, "--model"))
 }
 
 fn cannot_play(error: routerwise_measure::play::CannotPlay) -> Failure {
     Failure::environment("starting the run")(std::io::Error::other(error.to_string()))
-}
-
-pub(crate) fn bad_target(error: BadTarget) -> Failure {
-    let help = match &error {
-        BadTarget::Url { .. } => "write it as in `--endpoint http://127.0.0.1:8000`",
-        BadTarget::Key => "keys are printable ASCII; check the variable for line breaks",
-        BadTarget::Certificate { .. } => "give a PEM file with the certificate of the server or of who signed it",
-    };
-    Failure::Request {
-        what: error.to_string(),
-        help: help.into(),
-    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -3,7 +3,6 @@
 mod compare;
 mod configuration;
 mod curves;
-mod endpoint;
 mod files;
 mod fill;
 mod journal;
@@ -17,10 +16,12 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use routerwise_inputs::profiles::possible_keys;
+use routerwise_measure::target::Target;
 use routerwise_simulate::sweep::Job;
 use routerwise_types::Scenario;
 use routerwise_types::profile::{Evidence, Profile, ProfileKey, ProfileSource};
 
+use crate::asking::AskArgs;
 use crate::cli::ScenarioArgs;
 use crate::failure::{Answer, Failure};
 use crate::table::table;
@@ -68,8 +69,11 @@ pub(crate) struct Args {
     simulation: simulated::SimulateArgs,
     #[command(flatten)]
     measuring: measured::MeasureArgs,
-    #[command(flatten)]
-    asking: endpoint::AskArgs,
+    /// Name under which the engine serves the model [default: its name in the scenario]
+    #[arg(long, value_name = "NAME", help_heading = "Asking the engine")]
+    served_as: Option<String>,
+    #[command(flatten, next_help_heading = "Asking the engine")]
+    asking: AskArgs,
     #[command(flatten)]
     launching: launching::LaunchArgs,
     #[command(flatten)]
@@ -119,6 +123,12 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
 }
 
 impl Args {
+    /// An engine that serves a model of the scenario; it is asked for the workload's lengths.
+    fn target(&self, url: &str, model: &str) -> Result<Target, Failure> {
+        let name = self.served_as.as_deref().unwrap_or(model);
+        self.asking.target(url, name, true)
+    }
+
     /// The scenario, and the folder for its profiles.
     fn scenario(&self) -> Result<(Scenario, PathBuf), Failure> {
         let files = self.scenario.as_ref().expect("it is required where it is used");

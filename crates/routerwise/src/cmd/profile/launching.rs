@@ -114,7 +114,7 @@ fn one(args: &Args, measuring: &Measuring<'_>, template: &Template, key: &Profil
         None => free_port().map_err(Failure::environment("finding a free port"))?,
     };
     let filled = fill(args, measuring, template, key, port)?;
-    let target = args.asking.target(&format!("http://127.0.0.1:{port}"), &key.model)?;
+    let target = args.target(&format!("http://127.0.0.1:{port}"), &key.model)?;
     let log = log_file(args, measuring.folder, key);
     let started = Engine::start(template, &filled, port, &log, measuring.interrupt);
     let mut engine = started.map_err(|error| not_running(&error, &log))?;

@@ -19,9 +19,9 @@ use routerwise_types::workload::{Lengths, Metric};
 use routerwise_types::{Fingerprint, Scenario, Seconds};
 
 use super::configuration::{in_words, listed};
-use super::endpoint::cannot_start;
 use super::watching::Watching;
 use super::{Args, files, fill, job, launching, summary, wanted};
+use crate::asking::cannot_start;
 use crate::failure::{Answer, Failure};
 
 /// How an engine is measured.
@@ -140,7 +140,7 @@ fn settings(args: &MeasureArgs, scenario: &Scenario) -> Settings {
 impl Measuring<'_> {
     fn endpoint(&self, url: &str, keys: &[ProfileKey], out: &mut dyn Write) -> Result<Vec<Profile>, Failure> {
         let key = only_one(keys)?;
-        let target = self.args.asking.target(url, &key.model)?;
+        let target = self.args.target(url, &key.model)?;
         self.not_yet_measured(std::slice::from_ref(key))?;
         self.announce(std::slice::from_ref(key), out)?;
         if self.args.measuring.dry_run {
@@ -286,7 +286,7 @@ impl Measuring<'_> {
             output: tokens(output),
         };
         let mut probe = EndpointProbe::new(target, typical, self.args.seed, self.interrupt)
-            .map_err(|error| cannot_start(&error))?;
+            .map_err(|error| cannot_start(&error, "--served-as"))?;
         // Opened only now: an engine that cannot be asked leaves no trace.
         let mut journal = self.journal(key)?;
         let mut seen = Seen::of(journal.visits(key));
