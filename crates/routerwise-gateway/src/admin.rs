@@ -100,6 +100,17 @@ struct Replica {
     in_flight: u32,
     slowness: f64,
     ramp: f64,
+    /// What its engine says about itself; absent where it says nothing.
+    engine: Option<Engine>,
+}
+
+#[derive(Serialize)]
+struct Engine {
+    running: u32,
+    waiting: u32,
+    kv_used: f32,
+    /// Requests on it that this gateway did not send.
+    others: u32,
 }
 
 #[derive(Serialize)]
@@ -132,6 +143,12 @@ impl State {
                         in_flight: replica.outstanding,
                         slowness: replica.slowness,
                         ramp: replica.ramp,
+                        engine: replica.gauges.map(|gauges| Engine {
+                            running: gauges.running,
+                            waiting: gauges.waiting,
+                            kv_used: gauges.kv_used,
+                            others: replica.others,
+                        }),
                     })
                     .collect(),
             });

@@ -93,6 +93,11 @@ impl Desk {
         self.core().models_of(route)
     }
 
+    /// Attempts in flight on a replica.
+    pub(crate) fn outstanding(&self, model: usize, replica: usize) -> u32 {
+        self.core().outstanding(model, replica)
+    }
+
     pub(crate) fn observe(&self, event: Event) {
         let now = self.now();
         self.core().observe(now, event);

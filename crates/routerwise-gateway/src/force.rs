@@ -24,6 +24,9 @@ use crate::metrics::Metrics;
 use crate::scorer::Scorer;
 use crate::upstream::Upstream;
 
+/// Times between two questions that an engine's answer about itself counts: one or two may be lost.
+const GAUGES_KEPT: u32 = 5;
+
 /// Route of requests that name a model themselves.
 const BY_NAME: &str = "by-name";
 
@@ -275,6 +278,13 @@ fn core_settings(settings: &Settings, plan: &Plan) -> Result<core::Settings, Str
             ..usual.retries
         },
         queue_most: settings.limits.queue,
+        health: core::HealthSettings {
+            gauges_kept: settings
+                .engine_metrics
+                .every
+                .map_or(Seconds::ZERO, |every| seconds(every * GAUGES_KEPT)),
+            ..usual.health
+        },
         ..usual
     })
 }

@@ -102,6 +102,7 @@ impl Gateway {
         self.metrics.plan.get_or_create(&PlanLabels { plan }).set(1);
         tokio::spawn(Desk::keep(Arc::downgrade(&force.desk)));
         tokio::spawn(crate::checks::run(Arc::downgrade(force)));
+        tokio::spawn(crate::gauges::run(Arc::downgrade(force)));
     }
 
     /// Reads everything again and puts it in force, or leaves all as it is and says why. Blocks: it reads files.
@@ -153,6 +154,7 @@ impl Gateway {
         }
         self.metrics.replica_up.clear();
         self.metrics.replica_in_flight.clear();
+        self.metrics.engines.clear();
         for (model, upstreams) in snapshot.models.iter().zip(&force.upstreams) {
             for (replica, upstream) in model.replicas.iter().zip(upstreams) {
                 let Some(upstream) = upstream else { continue };
@@ -165,6 +167,9 @@ impl Gateway {
                 self.metrics.replica_up.get_or_create(&labels).set(i64::from(up));
                 let in_flight = i64::from(replica.outstanding);
                 self.metrics.replica_in_flight.get_or_create(&labels).set(in_flight);
+                if let Some(gauges) = replica.gauges {
+                    self.metrics.engines.set(&labels, &gauges, replica.others);
+                }
             }
         }
     }

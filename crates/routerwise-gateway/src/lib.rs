@@ -6,7 +6,8 @@
 //!
 //! In reading order: [`server`] listens; `api` says which path does what; `forward` takes a request through all of it, with what it needs
 //! (`headers`, `keys`, `admission`, `body`, `ask`, `scorer`, `desk`, `upstream`, `relay`, `peek`); `exchange` accounts for it in `metrics` and
-//! `log`. [`force`] is what is in force and exchanged as one by [`gateway`]; `admin`, `reload` and `checks` keep it up to date.
+//! `log`. [`force`] is what is in force and exchanged as one by [`gateway`]; `admin`, `reload`, `checks` and
+//! `gauges` keep it up to date.
 
 mod admin;
 mod admission;
@@ -20,6 +21,7 @@ mod exchange;
 mod force;
 mod forward;
 mod gateway;
+mod gauges;
 mod headers;
 mod keys;
 mod log;

@@ -3,6 +3,7 @@
 //! Labels come from bounded sets: models and routes of the plan, replicas that are configured, keys by name, causes. What clients write
 //! never becomes a label.
 
+mod engines;
 mod labels;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use engines::Engines;
 pub(crate) use labels::{
     AttemptLabels, CauseLabels, GenAi, KeyLabels, ModelLabels, PlanLabels, ReplicaLabels, RequestLabels, ResultLabels,
     RouteModelLabels, TokenLabels,
@@ -49,6 +51,7 @@ pub(crate) struct Metrics {
     pub(crate) plan: Family<PlanLabels, Gauge>,
     pub(crate) replica_up: Family<ReplicaLabels, Gauge>,
     pub(crate) replica_in_flight: Family<ReplicaLabels, Gauge>,
+    pub(crate) engines: Engines,
     pub(crate) in_flight: Gauge,
     pub(crate) waiting: Gauge,
     pub(crate) buffered: Gauge,
@@ -74,6 +77,7 @@ impl Metrics {
                 metric
             }};
         }
+        let engines = Engines::new(&mut registry);
         let metrics = Self {
             duration: metric!(
                 "gen_ai_server_request_duration_seconds",
@@ -181,6 +185,7 @@ impl Metrics {
                 "Requests in flight on a replica",
                 Family::default()
             ),
+            engines,
             in_flight: metric!("routerwise_in_flight", "Requests being answered", Gauge::default()),
             waiting: metric!(
                 "routerwise_waiting",

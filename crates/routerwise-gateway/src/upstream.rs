@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::capture_connection;
@@ -17,6 +17,7 @@ use routerwise_types::serve::{Endpoint, Timeouts};
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::Cause;
+use crate::gauges::Spared;
 use crate::tls;
 use connect::{Connector, Uses};
 
@@ -35,6 +36,8 @@ pub(crate) struct Upstream {
     client: Client<Connector, Full<Bytes>>,
     connect_limit: Duration,
     idle: Duration,
+    /// Whether it is asked what it has to do.
+    pub(crate) spared: Spared,
 }
 
 /// The beginning of an answer.
@@ -107,6 +110,7 @@ impl Upstream {
             client,
             connect_limit: timeouts.connect,
             idle: timeouts.idle,
+            spared: Spared::default(),
             endpoint,
         })
     }
@@ -210,13 +214,28 @@ impl Upstream {
 
     /// Whether its health path answers with success.
     pub(crate) async fn is_well(&self, path: &str, limit: Duration) -> bool {
+        let asked = tokio::time::timeout(limit, self.client.request(self.question(path))).await;
+        matches!(asked, Ok(Ok(response)) if response.status().is_success())
+    }
+
+    /// What it answers at a path; nothing when it does not answer in time, or more than so many bytes.
+    pub(crate) async fn read(&self, path: &str, limit: Duration, most: usize) -> Option<(StatusCode, Bytes)> {
+        let reading = async {
+            let response = self.client.request(self.question(path)).await.ok()?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), most).collect().await.ok()?;
+            Some((status, body.to_bytes()))
+        };
+        tokio::time::timeout(limit, reading).await.ok().flatten()
+    }
+
+    fn question(&self, path: &str) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::default());
         *request.uri_mut() = self.uri(path);
         if let Some(credential) = &self.credential {
             request.headers_mut().insert(AUTHORIZATION, credential.clone());
         }
-        let asked = tokio::time::timeout(limit, self.client.request(request)).await;
-        matches!(asked, Ok(Ok(response)) if response.status().is_success())
+        request
     }
 }
 

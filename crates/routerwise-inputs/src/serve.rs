@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use routerwise_types::serve::{
-    DecisionLog, Exposure, HealthChecks, Limits, OutOfReach, Prices, Retries, Route, ServerTls, Settings, Timeouts,
+    DecisionLog, EngineMetrics, Exposure, HealthChecks, Limits, OutOfReach, Prices, Retries, Route, ServerTls,
+    Settings, Timeouts,
 };
 
 use crate::file;
@@ -81,6 +82,9 @@ fn read(document: &Document) -> Option<Settings> {
     }
     if let Some(table) = root.take("health").and_then(Value::table) {
         health(table, &mut settings.health);
+    }
+    if let Some(table) = root.take("engine-metrics").and_then(Value::table) {
+        engine_metrics(table, &mut settings.engine_metrics);
     }
     if let Some(table) = root.take("log").and_then(Value::table) {
         settings.log = log(document, table);
@@ -197,18 +201,35 @@ fn retries(mut table: Table<'_>, retries: &mut Retries) {
 
 fn health(mut table: Table<'_>, health: &mut HealthChecks) {
     set(&mut table, "path", &mut health.path, |value| {
-        let path = value.string()?;
-        if path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Some(path);
-        }
-        value.refuse(format!("`{path}` is no path"), "write it as in \"/health\"")
+        url_path(value, "\"/health\"")
     });
+    every(&mut table, &mut health.every);
+    table.finish();
+}
+
+fn engine_metrics(mut table: Table<'_>, metrics: &mut EngineMetrics) {
+    set(&mut table, "path", &mut metrics.path, |value| {
+        url_path(value, "\"/metrics\"")
+    });
+    every(&mut table, &mut metrics.every);
+    table.finish();
+}
+
+fn url_path(value: &Value<'_>, example: &str) -> Option<String> {
+    let path = value.string()?;
+    if path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Some(path);
+    }
+    value.refuse(format!("`{path}` is no path"), format!("write it as in {example}"))
+}
+
+/// A time between two, or `false` for never.
+fn every(table: &mut Table<'_>, place: &mut Option<Duration>) {
     match table.take("every") {
-        Some(value) if value.is_false() => health.every = None,
-        Some(value) => health.every = time(&value).or(health.every),
+        Some(value) if value.is_false() => *place = None,
+        Some(value) => *place = time(&value).or(*place),
         None => {}
     }
-    table.finish();
 }
 
 fn log(document: &Document, mut table: Table<'_>) -> Option<DecisionLog> {
@@ -285,6 +306,9 @@ mod tests {
             budget = "10 %"
             [health]
             every = false
+            [engine-metrics]
+            path = "/engine"
+            every = "250 ms"
             [log]
             file = "log/decisions.jsonl"
             size = "1 MB"
@@ -300,6 +324,9 @@ mod tests {
         assert_eq!(settings.timeouts.stall, Duration::from_secs(5));
         assert_eq!(settings.retries.most, 2);
         assert_eq!(settings.health.every, None);
+        let metrics = &settings.engine_metrics;
+        assert_eq!(metrics.path, "/engine");
+        assert_eq!(metrics.every, Some(Duration::from_millis(250)));
         assert_eq!(settings.log.unwrap().size, 1_000_000);
     }
 
@@ -320,6 +347,7 @@ mod tests {
         assert_eq!(settings.timeouts, Timeouts::default());
         assert_eq!(settings.retries, Retries::default());
         assert_eq!(settings.health, HealthChecks::default());
+        assert_eq!(settings.engine_metrics, EngineMetrics::default());
     }
 
     #[test]

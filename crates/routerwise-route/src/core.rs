@@ -199,7 +199,7 @@ impl RouterCore {
                 at: now,
                 prompt_tokens: facts.prompt_tokens,
                 session: facts.session,
-                ahead: self.models[choice.model].replicas[replica].outstanding,
+                ahead: self.models[choice.model].replicas[replica].load(now, &self.settings.health),
                 probe: false,
             },
             reason: choice.reason,
@@ -244,6 +244,15 @@ impl RouterCore {
         let next = replicas.filter_map(Replica::opening).filter(|at| *at > now).min();
         let wait = next.map_or(1.0, |at| at.since(now).value());
         Seconds::new(wait.max(1.0)).expect("a finite wait")
+    }
+
+    /// Attempts in flight on a replica.
+    ///
+    /// # Panics
+    /// When there is no such replica.
+    #[must_use]
+    pub fn outstanding(&self, model: usize, replica: usize) -> u32 {
+        self.models[model].replicas[replica].outstanding
     }
 
     /// Requests that wait in the queue.

@@ -49,7 +49,7 @@ pub struct Ticket {
     pub prompt_tokens: u32,
     /// Hash of its session's key.
     pub session: Option<u64>,
-    /// What was in flight on the replica before it.
+    /// What was in flight on the replica before it, requests of others included as far as they are known.
     pub ahead: u32,
     /// Whether it is the one request that finds out whether a broken replica works again.
     pub probe: bool,

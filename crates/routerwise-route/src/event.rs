@@ -49,6 +49,8 @@ pub enum Event {
         replica: usize,
         /// What it says.
         gauges: Gauges,
+        /// What was in flight on it from here when it was asked ([`crate::RouterCore::outstanding`]): the rest is that of others.
+        own: u32,
     },
     /// A replica more than there were; its index is the next one.
     ReplicaAdded {

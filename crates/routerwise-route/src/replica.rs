@@ -7,14 +7,20 @@ use crate::settings::HealthSettings;
 
 /// Weight of one attempt in the mean of failures.
 const FAILURE_WEIGHT: f64 = 0.05;
+/// Seconds over which what others send to an engine is averaged for prices: as calm as they are.
+const OTHERS: f64 = 10.0;
+/// Part of its KV cache above which an engine starts a request only when another one ends, and what its work counts for then.
+const FULL: f32 = 0.95;
+const FULL_COUNTS: f64 = 2.0;
 
 /// One replica as a router sees it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Replica {
     /// Attempts in flight.
     pub outstanding: u32,
-    /// What the engine says about itself, if it does.
-    pub gauges: Option<Gauges>,
+    reported: Option<Reported>,
+    /// Requests of others on its engine, averaged.
+    others_calm: f64,
     slowness: Slowness,
     present: bool,
     healthy: bool,
@@ -24,6 +30,15 @@ pub struct Replica {
     times_opened: u32,
     /// Since when it gets more and more of its share; nothing when it has all of it.
     ramping_since: Option<Timestamp>,
+}
+
+/// What an engine said about itself.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Reported {
+    at: Timestamp,
+    gauges: Gauges,
+    /// Requests that it has and that are not ours.
+    others: u32,
 }
 
 /// A circuit breaker.
@@ -58,7 +73,8 @@ impl Replica {
     pub(crate) fn planned() -> Self {
         Self {
             outstanding: 0,
-            gauges: None,
+            reported: None,
+            others_calm: 0.0,
             slowness: Slowness::default(),
             present: true,
             healthy: true,
@@ -133,10 +149,53 @@ impl Replica {
     /// Outstanding work relative to what it is meant to get: what balancing compares.
     #[must_use]
     pub fn work(&self, now: Timestamp, settings: &HealthSettings) -> f64 {
-        let queued = self.gauges.map_or(0, |gauges| gauges.running + gauges.waiting);
-        // What others send to the same engine is seen in its gauges alone; our own may not have arrived there yet.
-        let outstanding = f64::from(self.outstanding.max(queued));
-        (outstanding + 1.0) * self.slowness() / self.ramp(now, settings)
+        let full = self.gauges(now, settings).is_some_and(|gauges| gauges.kv_used >= FULL);
+        let counts = if full { FULL_COUNTS } else { 1.0 };
+        let load = f64::from(self.load(now, settings));
+        (load + 1.0) * counts * self.slowness() / self.ramp(now, settings)
+    }
+
+    /// Requests on its engine: ours, and those that others sent there as far as the engine says so.
+    #[must_use]
+    pub fn load(&self, now: Timestamp, settings: &HealthSettings) -> u32 {
+        self.outstanding.saturating_add(self.others(now, settings))
+    }
+
+    /// What its engine said last, unless that was too long ago.
+    #[must_use]
+    pub fn gauges(&self, now: Timestamp, settings: &HealthSettings) -> Option<Gauges> {
+        self.fresh(now, settings).map(|reported| reported.gauges)
+    }
+
+    /// Requests on its engine that are not ours; none where the engine says nothing.
+    #[must_use]
+    pub fn others(&self, now: Timestamp, settings: &HealthSettings) -> u32 {
+        self.fresh(now, settings).map_or(0, |reported| reported.others)
+    }
+
+    /// The same, averaged.
+    pub(crate) fn others_calm(&self, now: Timestamp, settings: &HealthSettings) -> f64 {
+        self.fresh(now, settings).map_or(0.0, |_| self.others_calm)
+    }
+
+    fn fresh(&self, now: Timestamp, settings: &HealthSettings) -> Option<Reported> {
+        self.reported
+            .filter(|reported| now.since(reported.at) <= settings.gauges_kept)
+    }
+
+    /// Its engine says what it has to do; `own` of that was ours when it was asked.
+    pub(crate) fn reported(&mut self, now: Timestamp, gauges: Gauges, own: u32) {
+        // Between question and answer our own come and go: what is ours at either end is not taken for that of others.
+        let own = self.outstanding.max(own);
+        let others = gauges.running.saturating_add(gauges.waiting).saturating_sub(own);
+        let passed = self.reported.map(|last| now.since(last.at).value());
+        let weight = passed.map_or(1.0, |passed| 1.0 - (-passed / OTHERS).exp());
+        self.others_calm += weight * (f64::from(others) - self.others_calm);
+        self.reported = Some(Reported {
+            at: now,
+            gauges,
+            others,
+        });
     }
 
     /// Observed over predicted latency: 2 is twice as slow.

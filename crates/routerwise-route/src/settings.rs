@@ -169,6 +169,8 @@ pub struct HealthSettings {
     pub ramp_from: f64,
     /// How long a request waits when no replica is there at all: longer than a restart of a process, shorter than clients' patience.
     pub outage_wait: Seconds,
+    /// How long what an engine said about itself counts: a few times as long as it is asked again.
+    pub gauges_kept: Seconds,
 }
 
 impl Default for HealthSettings {
@@ -182,6 +184,7 @@ impl Default for HealthSettings {
             ramp: seconds(10.0),
             ramp_from: 0.1,
             outage_wait: seconds(5.0),
+            gauges_kept: seconds(5.0),
         }
     }
 }

@@ -1,11 +1,5 @@
 //! Prices that follow what is seen, through the interface that gateway and simulator call.
 
-#![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
-#![expect(
-    clippy::cast_possible_truncation,
-    reason = "counts of requests, and seconds as numbers"
-)]
-
 mod shared;
 
 use proptest::prelude::*;
@@ -15,71 +9,9 @@ use routerwise_route::event::{Event, Failure};
 use routerwise_route::facts::{ModelSet, Priority, RequestFacts};
 use routerwise_route::policy::mix;
 use routerwise_route::settings::{Balance, OutOfReach, Pricing, Settings};
-use routerwise_types::{Seconds, Timestamp};
+use routerwise_types::Seconds;
+use shared::play::{at, base_prices, core_of, fixture, play, play_slowly, refresh};
 use shared::{Fixture, capacity};
-
-fn fixture() -> Fixture {
-    Fixture {
-        n_replicas: vec![2, 1, 1],
-        prices: vec![0.0; 3],
-        fractions: vec![0.4, 0.3, 0.3],
-        slo_price: 0.02,
-        rate: 20.0,
-    }
-}
-
-fn at(seconds: f64) -> Timestamp {
-    Timestamp::from_seconds(seconds)
-}
-
-fn core_of(fixture: &Fixture, settings: Settings) -> RouterCore {
-    RouterCore::new(&fixture.plan(), Some(fixture.curves()), settings).unwrap()
-}
-
-fn refresh(core: &mut RouterCore, now: Timestamp) {
-    if let Some(job) = core.refresh(now) {
-        let solved = job.solve();
-        core.apply(now, solved);
-    }
-}
-
-/// Sends `rate` requests/s for some seconds; each is answered after a second. Gives the requests that were sent to each model.
-fn play(core: &mut RouterCore, fixture: &Fixture, from: f64, to: f64, rate: f64) -> Vec<usize> {
-    play_slowly(core, fixture, (from, to), rate, 1.0)
-}
-
-/// The same with answers that take this many seconds.
-fn play_slowly(core: &mut RouterCore, fixture: &Fixture, (from, to): (f64, f64), rate: f64, takes: f64) -> Vec<usize> {
-    let mut counts = vec![0; fixture.n_replicas.len()];
-    let mut under_way: Vec<(Timestamp, Ticket)> = Vec::new();
-    let n = ((to - from) * rate).round() as u64;
-    for nth in 0..n {
-        let now = at(from + nth as f64 / rate);
-        let (done, rest): (Vec<_>, Vec<_>) = under_way.into_iter().partition(|(end, _)| *end <= now);
-        under_way = rest;
-        for (end, ticket) in done {
-            core.observe(end, Event::Cancelled(ticket));
-        }
-        refresh(core, now);
-        let request = (from * 1e6) as u64 + nth;
-        let scores = fixture.scores(request);
-        if let Some(send) = core
-            .route(now, &RequestFacts::new(&scores, request, mix(request), now))
-            .sent()
-        {
-            counts[send.ticket.model] += 1;
-            under_way.push((at(from + nth as f64 / rate + takes), send.ticket));
-        }
-    }
-    for (_, ticket) in under_way {
-        core.observe(at(to), Event::Cancelled(ticket));
-    }
-    counts
-}
-
-fn base_prices(core: &RouterCore, now: f64) -> Vec<f64> {
-    core.snapshot(at(now)).routes[0].base_prices.clone()
-}
 
 #[test]
 fn at_a_constant_load_prices_stay_where_they_are() {

@@ -30,6 +30,8 @@ pub struct Settings {
     pub retries: Retries,
     /// How replicas are asked whether they are well.
     pub health: HealthChecks,
+    /// How engines are asked what they have to do.
+    pub engine_metrics: EngineMetrics,
     /// Where decisions are written down, if anywhere.
     pub log: Option<DecisionLog>,
     /// Whether prices follow load, or stay those of the plan.
@@ -188,6 +190,15 @@ pub struct HealthChecks {
     pub every: Option<Duration>,
 }
 
+/// How engines are asked what they have to do: their queues also hold what others send them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineMetrics {
+    /// Path of their metrics.
+    pub path: String,
+    /// Time between two questions; none are asked when absent.
+    pub every: Option<Duration>,
+}
+
 /// Where decisions are written down.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecisionLog {
@@ -236,6 +247,7 @@ impl Settings {
             timeouts: Timeouts::default(),
             retries: Retries::default(),
             health: HealthChecks::default(),
+            engine_metrics: EngineMetrics::default(),
             log: None,
             prices: Prices::Live,
         }
@@ -322,6 +334,16 @@ impl Default for HealthChecks {
         Self {
             path: "/health".to_owned(),
             every: Some(Duration::from_secs(5)),
+        }
+    }
+}
+
+impl Default for EngineMetrics {
+    /// vLLM, SGLang and llama.cpp all have `/metrics`. A queue that others fill grows in seconds, and an answer is some tens of kilobytes.
+    fn default() -> Self {
+        Self {
+            path: "/metrics".to_owned(),
+            every: Some(Duration::from_secs(1)),
         }
     }
 }

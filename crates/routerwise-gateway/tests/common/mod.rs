@@ -55,6 +55,7 @@ pub(crate) fn inputs(small: &[SocketAddr], large: &[SocketAddr]) -> Inputs {
     settings.listen = SocketAddr::from(([127, 0, 0, 1], 0));
     settings.admin = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
     settings.health.every = None;
+    settings.engine_metrics.every = None;
     settings.prices = Prices::Static;
     settings.retries.backoff = Duration::from_millis(1);
     settings.retries.budget = 1.0;

@@ -33,6 +33,8 @@ pub(crate) struct Upstream {
     /// Told when the gateway went away while the upstream was hanging or stalling.
     pub(crate) left: Arc<Notify>,
     pub(crate) n_connections: Arc<AtomicUsize>,
+    /// What `/metrics` says; such questions are no requests.
+    pub(crate) metrics: Arc<Mutex<Option<String>>>,
     acts: Arc<Mutex<Vec<Act>>>,
 }
 
@@ -52,6 +54,7 @@ impl Upstream {
             seen: Arc::default(),
             left: Arc::default(),
             n_connections: Arc::default(),
+            metrics: Arc::default(),
             acts: Arc::new(Mutex::new(acts)),
         };
         let serving = upstream.clone();
@@ -88,6 +91,14 @@ impl Upstream {
     async fn serve(self, mut stream: TcpStream) {
         let mut buffer = Vec::new();
         while let Some(seen) = read(&mut stream, &mut buffer).await {
+            if seen.head.starts_with("GET /metrics") {
+                let said = self.metrics.lock().unwrap().clone();
+                let bytes = said.map_or_else(|| answer("404 Not Found", "", ""), |text| answer("200 OK", "", &text));
+                if stream.write_all(&bytes).await.is_err() {
+                    return;
+                }
+                continue;
+            }
             self.seen.lock().unwrap().push(seen);
             match self.next() {
                 Act::Say(bytes) => {

@@ -202,7 +202,7 @@ impl RouterCore {
             .iter()
             .filter(|replica| replica.is_serving())
         {
-            in_flight += f64::from(replica.outstanding);
+            in_flight += f64::from(replica.load(now, &self.settings.health));
             n += replica.ramp(now, &self.settings.health);
         }
         let backlog = if n > 0.0 {

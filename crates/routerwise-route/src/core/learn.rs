@@ -38,6 +38,7 @@ impl RouterCore {
         ttft: Option<Seconds>,
         output_tokens: u32,
     ) {
+        let health = &self.settings.health;
         let model = &mut self.models[ticket.model];
         let Some(occupancy) = &model.occupancy else { return };
         let replica = &mut model.replicas[ticket.replica];
@@ -45,7 +46,7 @@ impl RouterCore {
             let usual = occupancy.at(f64::from(ticket.ahead)).ttft * replica.slowness();
             model.lateness.learn(ttft.value(), usual);
         }
-        let in_flight = 0.5 * (f64::from(ticket.ahead + 1) + f64::from(replica.outstanding));
+        let in_flight = 0.5 * (f64::from(ticket.ahead + 1) + f64::from(replica.load(now, health)));
         if in_flight <= occupancy.most() {
             let expected = occupancy.at(in_flight);
             let e2e = now.since(ticket.at).value();

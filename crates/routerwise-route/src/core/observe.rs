@@ -45,8 +45,13 @@ impl RouterCore {
                 Capacity::Same
             }
             Event::Health { model, replica, up } => self.replica_mut(model, replica).checked(now, up),
-            Event::Metrics { model, replica, gauges } => {
-                self.replica_mut(model, replica).gauges = Some(gauges);
+            Event::Metrics {
+                model,
+                replica,
+                gauges,
+                own,
+            } => {
+                self.replica_mut(model, replica).reported(now, gauges, own);
                 Capacity::Same
             }
             Event::ReplicaAdded { model } => {

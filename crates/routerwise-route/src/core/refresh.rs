@@ -81,6 +81,8 @@ struct ModelNow {
     /// Replicas, those that ramp up in part.
     n_replicas: f64,
     slowness: f64,
+    /// Requests/s that others send to its engines.
+    others: f64,
 }
 
 #[derive(Clone, Debug)]
@@ -197,7 +199,7 @@ impl RefreshJob {
         }
         let running = Running {
             rate,
-            other_load: self.other_load(route, model, starts),
+            other_load: self.other_load(route, model, starts) + now.others,
             n_replicas: now.n_replicas,
             slowness: now.slowness,
             load_most: curves.load_most,
@@ -313,7 +315,25 @@ impl RouterCore {
         ModelNow {
             n_replicas: serving.map(|replica| replica.ramp(now, &self.settings.health)).sum(),
             slowness: self.slowness(model),
+            others: self.rate_of_others(now, model),
         }
+    }
+
+    /// Requests/s that others send to a model's engines: what is in flight over the time that it takes there (Little's law).
+    fn rate_of_others(&self, now: Timestamp, model: usize) -> f64 {
+        let state = &self.models[model];
+        let Some(occupancy) = &state.occupancy else { return 0.0 };
+        let (mut others, mut ours, mut n) = (0.0, 0.0, 0.0);
+        for replica in state.replicas.iter().filter(|replica| replica.is_serving()) {
+            others += replica.others_calm(now, &self.settings.health);
+            ours += f64::from(replica.outstanding);
+            n += 1.0;
+        }
+        if others <= 0.0 {
+            return 0.0;
+        }
+        let takes = occupancy.at((others + ours) / n).e2e * self.slowness(model);
+        others / takes.max(1e-9)
     }
 
     /// When the next solve is due.

@@ -3,6 +3,7 @@
 use routerwise_types::Timestamp;
 
 use super::RouterCore;
+use crate::event::Gauges;
 use crate::replica::Breaker;
 
 /// What a router knows.
@@ -42,6 +43,10 @@ pub struct ReplicaSnapshot {
     pub ramp: f64,
     /// Observed over predicted latency.
     pub slowness: f64,
+    /// What its engine said last, unless that was too long ago.
+    pub gauges: Option<Gauges>,
+    /// Requests on its engine that are not ours, as far as it says so.
+    pub others: u32,
 }
 
 /// One route.
@@ -90,6 +95,8 @@ impl RouterCore {
                     present: replica.is_present(),
                     ramp: replica.ramp(now, &self.settings.health),
                     slowness: replica.slowness(),
+                    gauges: replica.gauges(now, &self.settings.health),
+                    others: replica.others(now, &self.settings.health),
                 })
                 .collect(),
         });

@@ -1,5 +1,7 @@
 //! A scenario and a plan made by hand: models of rising quality and rising latency, one GPU type, profiles with a knee.
 
+pub(crate) mod play;
+
 use routerwise_route::curves::Curves;
 use routerwise_types::catalogue::{Engine, Model};
 use routerwise_types::cluster::{Cluster, Interconnect};
