@@ -58,6 +58,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) prompt: Cow<'a, str>,
     /// What the user said before that.
     pub(crate) before: Cow<'a, str>,
+    /// Hash of the beginning of the conversation: the same for all of its turns. 0 where nothing was said.
+    pub(crate) prefix: u64,
     /// Tokens of all that the engine has to read, estimated.
     pub(crate) input_tokens: u64,
 }
@@ -95,6 +97,7 @@ pub(crate) fn read(body: &[u8]) -> Result<Ask<'_>, Refusal> {
         output_limit: limit.map(|limit| limit.saturating_mul(whole(envelope.n).unwrap_or(1).max(1))),
         prompt: said.last,
         before: said.before,
+        prefix: said.prefix,
         input_tokens: said.tokens,
     })
 }

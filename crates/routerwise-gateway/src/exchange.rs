@@ -61,6 +61,8 @@ pub(crate) struct Facts {
     pub(crate) stream: bool,
     pub(crate) input_tokens: u64,
     pub(crate) prompt_hash: Option<u64>,
+    /// Hash of the beginning of its conversation.
+    pub(crate) prefix: Option<u64>,
     /// Kept for the log alone, and only where that was switched on.
     pub(crate) prompt: Option<String>,
     /// By model; empty where nothing predicts them.

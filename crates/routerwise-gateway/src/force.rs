@@ -13,7 +13,7 @@ use routerwise_route::facts::ModelSet;
 use routerwise_route::settings::{self as core, Pricing, RouteSettings};
 use routerwise_types::Seconds;
 use routerwise_types::plan::Plan;
-use routerwise_types::serve::{Key, OutOfReach, Prices, Route, Settings};
+use routerwise_types::serve::{Balance, Key, OutOfReach, Prices, Route, Settings};
 use tokio::time::Instant;
 
 use crate::desk::Desk;
@@ -23,6 +23,10 @@ use crate::meters::{ModelMeters, RouteMeters};
 use crate::metrics::Metrics;
 use crate::scorer::Scorer;
 use crate::upstream::Upstream;
+
+/// Times its fair share that a replica may have before its prefixes go elsewhere: the bound that consistent hashing with bounded loads is
+/// mostly run with, a compromise between hits in the cache and even queues.
+const PREFIX_BOUND: f64 = 1.25;
 
 /// Times between two questions that an engine's answer about itself counts: one or two may be lost.
 const GAUGES_KEPT: u32 = 5;
@@ -276,6 +280,11 @@ fn core_settings(settings: &Settings, plan: &Plan) -> Result<core::Settings, Str
             attempts_most: settings.retries.most as usize,
             budget: settings.retries.budget,
             ..usual.retries
+        },
+        balance: match settings.balance {
+            Balance::TwoChoices => core::Balance::TwoChoices,
+            Balance::Prefix => core::Balance::Prefix { bound: PREFIX_BOUND },
+            Balance::LeastWait => core::Balance::LeastWait,
         },
         queue_most: settings.limits.queue,
         health: core::HealthSettings {

@@ -134,6 +134,7 @@ async fn prepare(
     facts.stream = ask.stream;
     facts.input_tokens = ask.input_tokens;
     facts.prompt_hash = Some(hash);
+    facts.prefix = Some(ask.prefix);
     facts.ttft_target = wants.ttft_target.map(|target| target.as_secs_f64());
     if force.settings.log.as_ref().is_some_and(|log| log.prompts) {
         facts.prompt = Some(ask.prompt.to_string());

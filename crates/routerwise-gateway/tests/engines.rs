@@ -7,6 +7,8 @@ mod common;
 use std::time::Duration;
 
 use common::upstream::{Upstream, ok};
+use routerwise_types::serve::Balance;
+
 use common::{CHAT, Gateway, chat, get, inputs, post};
 
 const BODY: &str = r#"{"choices":[]}"#;
@@ -48,6 +50,39 @@ async fn requests_go_where_others_have_less_to_do() {
     assert_eq!((busy.n_seen(), idle.n_seen()), (0, 10));
     let state = get(gateway.admin, "/admin/state").await.json();
     assert_eq!(state["models"][0]["replicas"][0]["engine"]["others"], 24);
+}
+
+#[tokio::test]
+async fn a_conversation_stays_on_its_replica_when_balanced_by_prefix() {
+    let mut upstreams = Vec::new();
+    for _ in 0..4 {
+        upstreams.push(Upstream::start(vec![ok(BODY)]).await);
+    }
+    let at: Vec<_> = upstreams.iter().map(|upstream| upstream.at).collect();
+    let mut inputs = inputs(&at, &[]);
+    inputs.settings.balance = Balance::Prefix;
+    let gateway = Gateway::start(inputs).await;
+    let turn = |text: &str, turns: usize| {
+        let mut messages = vec![serde_json::json!({"role": "system", "content": "be brief"})];
+        messages.push(serde_json::json!({"role": "user", "content": text}));
+        for nth in 0..turns {
+            messages.push(serde_json::json!({"role": "assistant", "content": format!("answer {nth}")}));
+            messages.push(serde_json::json!({"role": "user", "content": format!("and {nth}?")}));
+        }
+        serde_json::json!({"model": "small", "messages": messages}).to_string()
+    };
+    let mut used = std::collections::BTreeSet::new();
+    for conversation in 0..8 {
+        let mut replicas = std::collections::BTreeSet::new();
+        for turns in 0..4 {
+            let body = turn(&format!("question {conversation}"), turns);
+            let answer = post(gateway.address, CHAT, &body).await;
+            replicas.insert(answer.header("x-routerwise-replica").unwrap().to_owned());
+        }
+        assert_eq!(replicas.len(), 1, "conversation {conversation} was on {replicas:?}");
+        used.extend(replicas);
+    }
+    assert!(used.len() > 1, "{used:?}");
 }
 
 #[tokio::test]

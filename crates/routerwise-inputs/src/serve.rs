@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use routerwise_types::serve::{
-    DecisionLog, EngineMetrics, Exposure, HealthChecks, Limits, OutOfReach, Prices, Retries, Route, ServerTls,
+    Balance, DecisionLog, EngineMetrics, Exposure, HealthChecks, Limits, OutOfReach, Prices, Retries, Route, ServerTls,
     Settings, Timeouts,
 };
 
@@ -55,6 +55,13 @@ fn read(document: &Document) -> Option<Settings> {
     });
     set(&mut root, "prices", &mut settings.prices, |value| {
         value.choice(&[("live", Prices::Live), ("static", Prices::Static)])
+    });
+    set(&mut root, "balance", &mut settings.balance, |value| {
+        value.choice(&[
+            ("two-choices", Balance::TwoChoices),
+            ("prefix", Balance::Prefix),
+            ("least-wait", Balance::LeastWait),
+        ])
     });
     set(&mut root, "keys", &mut settings.keys, |value| {
         Some(Some(path(document, value)?))
@@ -282,6 +289,7 @@ mod tests {
             listen = "127.0.0.1:9000"
             admin = false
             prices = "static"
+            balance = "prefix"
             keys = "keys.toml"
             [tls]
             certificate = "a.pem"
@@ -316,6 +324,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!((settings.admin, settings.prices), (None, Prices::Static));
+        assert_eq!(settings.balance, Balance::Prefix);
         assert!(settings.keys.unwrap().ends_with("keys.toml"));
         assert!(settings.tls.unwrap().client_ca.is_some());
         assert_eq!(settings.routes[0].ttft_target, Some(Duration::from_millis(300)));

@@ -36,6 +36,19 @@ pub struct Settings {
     pub log: Option<DecisionLog>,
     /// Whether prices follow load, or stay those of the plan.
     pub prices: Prices,
+    /// Which replica of a model gets a request.
+    pub balance: Balance,
+}
+
+/// Which replica of a model gets a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// The one of two, drawn by hash, that has less to do.
+    TwoChoices,
+    /// The one that the beginning of its conversation, or its session, hashes to, unless that has more than its fair share to do.
+    Prefix,
+    /// The one where it is expected to wait least.
+    LeastWait,
 }
 
 /// Whether the gateway may be reached from other machines without keys.
@@ -250,6 +263,7 @@ impl Settings {
             engine_metrics: EngineMetrics::default(),
             log: None,
             prices: Prices::Live,
+            balance: Balance::TwoChoices,
         }
     }
 }

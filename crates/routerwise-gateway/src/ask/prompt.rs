@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use routerwise_types::hash::prompt_hash;
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -24,6 +25,19 @@ pub(super) struct Said<'a> {
     /// What the user said before that, which a short last word refers to.
     pub(super) before: Cow<'a, str>,
     pub(super) tokens: u64,
+    pub(super) prefix: u64,
+}
+
+/// Bytes of the first thing that the user said that tell conversations apart.
+const PREFIX_BYTES: usize = 1024;
+
+/// Hash of the beginning of a conversation, as it is written.
+fn prefix(first: &RawValue) -> u64 {
+    let text = first.get();
+    let end = (0..=PREFIX_BYTES.min(text.len()))
+        .rev()
+        .find(|end| text.is_char_boundary(*end));
+    prompt_hash(&text[..end.unwrap_or(0)])
 }
 
 /// What was said, wherever it stands.
@@ -38,6 +52,7 @@ pub(super) fn said<'a>(
     if let Some(text) = text_of(raw) {
         return Said {
             tokens: tokens_in(&text),
+            prefix: prefix(raw),
             last: text,
             before: Cow::default(),
         };
@@ -47,6 +62,7 @@ pub(super) fn said<'a>(
             last: turns.last.map(words).unwrap_or_default(),
             before: turns.before.map(words).unwrap_or_default(),
             tokens: turns.tokens,
+            prefix: turns.first.map_or(0, prefix),
         })
         .unwrap_or_default()
 }
@@ -73,6 +89,7 @@ struct Part<'a> {
 
 /// Keeps of all messages only what is needed.
 struct Turns<'a> {
+    first: Option<&'a RawValue>,
     last: Option<&'a RawValue>,
     before: Option<&'a RawValue>,
     tokens: u64,
@@ -90,6 +107,7 @@ impl<'de> Deserialize<'de> for Turns<'de> {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut turns: A) -> Result<Self::Value, A::Error> {
                 let mut kept = Turns {
+                    first: None,
                     last: None,
                     before: None,
                     tokens: 0,
@@ -99,12 +117,14 @@ impl<'de> Deserialize<'de> for Turns<'de> {
                     if text.starts_with('"') {
                         // A list of prompts: the first stands for all.
                         kept.last = kept.last.or(Some(raw));
+                        kept.first = kept.last;
                         kept.tokens += text.len() as u64 / BYTES_PER_TOKEN;
                     } else if let Ok(turn) = serde_json::from_str::<Turn<'de>>(text) {
                         kept.tokens += turn.content.map_or(0, tokens_of);
                         if turn.role.is_some_and(|role| role.get() == "\"user\"") {
                             kept.before = kept.last;
                             kept.last = turn.content.or(kept.last);
+                            kept.first = kept.first.or(turn.content);
                         }
                     } else {
                         // A prompt of token numbers: one each.

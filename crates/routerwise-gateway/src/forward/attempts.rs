@@ -122,7 +122,7 @@ pub(super) fn facts<'a>(
         ttft_target: ready.wants.ttft_target.map(seconds),
         deadline: ready.wants.deadline.map(|deadline| later(arrived, deadline)),
         session: ready.wants.session,
-        prefix: ready.wants.session.or(known.prompt_hash),
+        prefix: ready.wants.session.or(known.prefix),
         priority: ready.wants.priority(),
         tried,
         waited,
