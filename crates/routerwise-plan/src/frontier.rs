@@ -16,12 +16,41 @@ use routerwise_types::workload::Aim;
 use crate::objective::{Attempt, attempt};
 use crate::problem::Unplannable;
 use crate::search::Effort;
+use crate::watch::Watch;
 
 /// Plans every value; the scenario's own aim is put aside for the highest quality, its budget holds.
 ///
 /// # Errors
 /// [`Unplannable`] as for [`crate::plan`]; that a value is out of reach is a point without a plan.
 pub fn frontier(scenario: &Scenario, axis: FrontierAxis, values: &[f64]) -> Result<Frontier, Unplannable> {
+    frontier_watched(scenario, axis, values, Watch::default(), &|_| ())
+}
+
+/// Which point is being planned.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Step {
+    /// The value of what is varied, in its unit.
+    pub at: f64,
+    /// Points planned before it.
+    pub n_done: usize,
+    /// Points there are.
+    pub n_points: usize,
+    /// Whether it is searched once more, as it was not settled.
+    pub again: bool,
+}
+
+/// As [`frontier`], telling each point as it begins and the search within it, and stopping when asked to: points that were not reached by then have
+/// what their neighbours imply.
+///
+/// # Errors
+/// As [`frontier`].
+pub fn frontier_watched(
+    scenario: &Scenario,
+    axis: FrontierAxis,
+    values: &[f64],
+    watch: Watch<'_>,
+    on_point: &dyn Fn(Step),
+) -> Result<Frontier, Unplannable> {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     values.dedup();
@@ -33,18 +62,23 @@ pub fn frontier(scenario: &Scenario, axis: FrontierAxis, values: &[f64]) -> Resu
     let variants: Vec<Scenario> = order.iter().map(|at| at_value(scenario, axis, values[*at])).collect();
     let mut solved: Vec<Solved> = Vec::with_capacity(values.len());
     let mut seed: Option<Setup> = None;
-    for variant in &variants {
-        let point = solve(variant, seed.as_ref())?;
+    let step = |n_done: usize, again: bool| {
+        on_point(Step {
+            at: values[order[n_done]],
+            n_done,
+            n_points: order.len(),
+            again,
+        });
+    };
+    for (n_done, variant) in variants.iter().enumerate() {
+        step(n_done, false);
+        let point = solve(variant, seed.as_ref(), watch)?;
         if let Some(plan) = &point.plan {
             seed = Some(plan.models.iter().map(|model| model.configuration).collect());
         }
         solved.push(point);
     }
-    let variants = order
-        .iter()
-        .map(|at| at_value(scenario, axis, values[*at]))
-        .collect::<Vec<_>>();
-    refine(&variants, &mut solved)?;
+    refine(&variants, &mut solved, watch, &|at| step(at, true))?;
     repair(&mut solved);
     let mut points: Vec<FrontierPoint> = order
         .iter()
@@ -115,13 +149,16 @@ struct Solved {
     undecided: bool,
 }
 
-fn solve(scenario: &Scenario, seed: Option<&Setup>) -> Result<Solved, Unplannable> {
+fn solve(scenario: &Scenario, seed: Option<&Setup>, watch: Watch<'_>) -> Result<Solved, Unplannable> {
     let none = |undecided: bool| Solved {
         plan: None,
         upper_bound: if undecided { f64::INFINITY } else { f64::NEG_INFINITY },
         undecided,
     };
-    Ok(match attempt(scenario, seed, Effort::of_a_part(scenario)) {
+    if watch.is_stopped() {
+        return Ok(none(true));
+    }
+    Ok(match attempt(scenario, seed, Effort::of_a_part(scenario), watch) {
         Ok(Attempt::Plan(plan)) => Solved {
             upper_bound: plan
                 .achievement
@@ -142,16 +179,22 @@ fn solve(scenario: &Scenario, seed: Option<&Setup>) -> Result<Solved, Unplannabl
 
 /// Searches points again that were not settled, from the easiest to the hardest: from the setup of the easier one beside, and from none. Where
 /// a start leads depends on the start.
-fn refine(variants: &[Scenario], solved: &mut [Solved]) -> Result<(), Unplannable> {
+fn refine(
+    variants: &[Scenario],
+    solved: &mut [Solved],
+    watch: Watch<'_>,
+    on_point: &dyn Fn(usize),
+) -> Result<(), Unplannable> {
     for at in (0..solved.len()).rev() {
         let beside = solved.get(at + 1).and_then(|easier| easier.plan.as_ref());
         let beside: Option<Setup> = beside.map(|plan| plan.models.iter().map(|model| model.configuration).collect());
         let starts = beside.is_some().then_some(beside.as_ref()).into_iter().chain([None]);
         for start in starts {
-            if !solved[at].is_open(variants[at].workload.planning.tolerance) {
+            if watch.is_stopped() || !solved[at].is_open(variants[at].workload.planning.tolerance) {
                 break;
             }
-            let again = solve(&variants[at], start)?;
+            on_point(at);
+            let again = solve(&variants[at], start, watch)?;
             solved[at].take(again);
         }
     }

@@ -63,14 +63,19 @@ pub(crate) fn plan(scenario: &Scenario, parent: Option<&Plan>, watch: Watch<'_>)
 }
 
 /// Plans without looking into why there is no plan; starts from a setup that was good near by.
-pub(crate) fn attempt(scenario: &Scenario, seed: Option<&Setup>, effort: Effort) -> Result<Attempt, Unplannable> {
+pub(crate) fn attempt(
+    scenario: &Scenario,
+    seed: Option<&Setup>,
+    effort: Effort,
+    watch: Watch<'_>,
+) -> Result<Attempt, Unplannable> {
     if scenario.workload.objective == Objective::BEST_QUALITY {
         let problem = Problem::new(scenario)?;
         let seeds: Vec<Vec<usize>> = seed
             .and_then(|setup| hunt::candidates_of(&problem, setup))
             .into_iter()
             .collect();
-        let found = search_from(&problem, Goal::Best, effort, &seeds, Watch::default());
+        let found = search_from(&problem, Goal::Best, effort, &seeds, watch);
         let cut_short = found.cut_short;
         return Ok(match crate::finish(scenario, &problem, found, None) {
             Some(plan) => Attempt::Plan(Box::new(plan)),
@@ -79,7 +84,7 @@ pub(crate) fn attempt(scenario: &Scenario, seed: Option<&Setup>, effort: Effort)
         });
     }
     let parts = parts(scenario)?;
-    let mut hunt = Hunt::new(scenario, None, effort, Watch::default());
+    let mut hunt = Hunt::new(scenario, None, effort, watch);
     hunt.seed = seed.cloned();
     Ok(match pursue(&mut hunt, &parts)? {
         Ending::Found(best) => match achieved(hunt, best) {

@@ -4,8 +4,12 @@
 
 mod support;
 
-use routerwise_plan::frontier::frontier;
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use routerwise_plan::frontier::{Step, frontier, frontier_watched};
 use routerwise_plan::plan;
+use routerwise_plan::watch::Watch;
 use routerwise_types::answer::frontier::{FrontierAxis, FrontierPoint};
 use routerwise_types::scenario::Scenario;
 use routerwise_types::units::{RequestsPerSecond, Seconds};
@@ -94,4 +98,37 @@ fn quality_against_gpus() {
         let n = (1..=4).find(|n| (support::as_f64(*n) - value).abs() < 0.1).unwrap();
         scenario.cluster.nodes[0].n_gpus = n;
     });
+}
+
+#[test]
+fn a_frontier_that_is_stopped_tells_what_it_knows() {
+    let scenario = scenario(4);
+    let targets = [0.1, 0.2, 0.4];
+    let whole = frontier(&scenario, FrontierAxis::Target, &targets).unwrap();
+    for n_before in 0..3 {
+        let stop = AtomicBool::new(false);
+        let steps = RefCell::new(Vec::new());
+        let on_point = |step: Step| {
+            steps.borrow_mut().push(step);
+            stop.fetch_or(step.n_done == n_before, Ordering::Relaxed);
+        };
+        let watch = Watch::new(&stop, &|_| ());
+        let cut = frontier_watched(&scenario, FrontierAxis::Target, &targets, watch, &on_point).unwrap();
+        let told = steps.borrow();
+        assert!(told.iter().all(|step| step.n_points == 3 && !step.again), "{told:?}");
+        for (cut, whole) in cut.points.iter().zip(&whole.points) {
+            assert!(quality(cut) <= quality(whole) + 2e-4, "{cut:?} {whole:?}");
+            assert!(
+                cut.upper_bound.is_none_or(|bound| bound >= quality(whole) - 1e-9),
+                "{cut:?} {whole:?}"
+            );
+            assert_ne!(cut.feasible, Some(false), "stopping proves nothing: {cut:?}");
+        }
+        for point in 0..n_before {
+            assert!((quality(&cut.points[point]) - quality(&whole.points[point])).abs() < 2e-4);
+        }
+        if n_before == 0 {
+            assert!(cut.points.iter().any(|point| point.feasible.is_none()), "{cut:?}");
+        }
+    }
 }

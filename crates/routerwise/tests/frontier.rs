@@ -66,6 +66,11 @@ fn the_other_axes_and_odd_requests() {
         assert_eq!(code, 0, "{axis}: {out}{err}");
         assert!(out.contains("at most"), "{out}");
     }
+    let (code, out, err) = routerwise(path, &["plan", "tiny", "--frontier", "target", "--stop-after", "0"]);
+    assert!(
+        code == 2 && err.contains("before it found any plan") && out.contains("not settled"),
+        "{out}{err}"
+    );
     let (code, out, _) = routerwise(path, &["plan", "tiny", "--frontier", "target", "--to", "5 ms"]);
     assert_eq!(code, 2, "{out}");
     let (code, out, _) = routerwise(

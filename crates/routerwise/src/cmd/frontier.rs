@@ -5,12 +5,11 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use routerwise_inputs::write_atomically;
-use routerwise_plan::frontier::frontier;
 use routerwise_types::answer::frontier::{Frontier, FrontierAxis, FrontierPoint};
 use routerwise_types::{RequestsPerSecond, Scenario, Seconds};
 
 use crate::cli::Format;
-use crate::cmd::plan::unplannable;
+use crate::cmd::plan::watched;
 use crate::drawing;
 use crate::failure::{Answer, Failure};
 use crate::table::{print_json, table};
@@ -64,11 +63,12 @@ pub(crate) fn run(
     args: &FrontierArgs,
     axis: FrontierAxis,
     scenario: &Scenario,
+    stop_after: Option<f64>,
     format: Format,
     out: &mut dyn Write,
 ) -> Result<Answer, Failure> {
     let values = values(args, axis, scenario)?;
-    let frontier = frontier(scenario, axis, &values).map_err(unplannable)?;
+    let frontier = watched::frontier(scenario, axis, &values, stop_after)?;
     if let Some(file) = &args.csv {
         write_atomically(file, csv(&frontier).as_bytes())
             .map_err(Failure::environment(format!("writing the points `{}`", file.display())))?;
@@ -86,8 +86,17 @@ pub(crate) fn run(
             }
         }
     }
-    let any = frontier.points.iter().any(|point| point.quality.is_some());
-    Ok(if any { Answer::Yes } else { Answer::No })
+    let points = &frontier.points;
+    if points.iter().any(|point| point.quality.is_some()) {
+        return Ok(Answer::Yes);
+    }
+    if points.iter().all(|point| point.feasible == Some(false)) {
+        return Ok(Answer::No);
+    }
+    Err(Failure::Request {
+        what: "the search was stopped or ran out of work before it found any plan".into(),
+        help: "give it more time (`--stop-after`, `max-work`), or fewer points".into(),
+    })
 }
 
 /// The values to plan: targets evenly spaced in their logarithm, rates and GPUs evenly.

@@ -2,7 +2,7 @@
 
 mod exhaustive;
 mod spread;
-mod watched;
+pub(crate) mod watched;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -69,7 +69,7 @@ pub(crate) struct Args {
     /// Work at most this much, in millions of steps, instead of what the workload allows
     #[arg(long, value_name = "MILLIONS", help_heading = "How long")]
     max_work: Option<u32>,
-    /// Take the best plan found after this many seconds; like Ctrl-C. Plans that were stopped may differ from run to run
+    /// Take the best plan, or what is known of a frontier, after this many seconds; like Ctrl-C. Plans that were stopped may differ from run to run
     #[arg(
         long,
         value_name = "SECONDS",
@@ -124,7 +124,7 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
     routerwise_inputs::profiles::require(&scenario, &paths.profiles)?;
     override_workload(args, &mut scenario)?;
     if let Some(axis) = args.frontier.axis() {
-        return frontier::run(&args.frontier, axis, &scenario, args.format, out);
+        return frontier::run(&args.frontier, axis, &scenario, args.stop_after, args.format, out);
     }
     if args.search == Search::Exhaustive || args.spread {
         all_setups_can_be_solved(&scenario)?;
