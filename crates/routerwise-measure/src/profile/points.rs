@@ -10,6 +10,8 @@ use super::visit::{Stage, Visit};
 
 /// A load is sustained when at least this part of it is finished while it arrives, as in the simulated sweep.
 const SUSTAINED: f64 = 0.95;
+/// A load at which this many times as much is missing as may be by chance is not visited again to make sure.
+const HOPELESS: f64 = 2.0;
 /// Above this part of the capacity latency is almost vertical and scatters for as long as one measures, and no plan rests there
 /// (curves are read with 10 % headroom): intervals count by so much less.
 const KNEE: f64 = 0.9;
@@ -26,6 +28,8 @@ pub struct Point {
     pub load: LoadPoint,
     /// Whether the engine keeps up with it, as far as can be told.
     pub sustained: bool,
+    /// Whether it falls behind by more than chance makes, however short the visit.
+    pub hopeless: bool,
     /// Visits to it.
     pub n_visits: usize,
 }
@@ -116,20 +120,31 @@ fn merge(visits: &[&Visit]) -> Point {
     let failed = sum(|visit| visit.n_failed);
     let n = records.len() as f64 + failed;
     let served = !records.is_empty() && failed <= (MAY_FAIL * n).max(1.0);
-    let missing = sum(|visit| visit.flow.n_arrived) - sum(|visit| visit.flow.n_finished);
+    // What raised the doubt is no evidence for it: those who look again at what looked bad by chance must not count the chance.
+    let judged = match visits {
+        [first, later @ ..] if !later.is_empty() && behind(&[first], &load) > 1.0 => later,
+        all => all,
+    };
+    let behind = behind(judged, &load);
     Point {
-        sustained: served && keeps_up(&load, missing, n, visits.len() as f64),
+        sustained: served && behind <= 1.0,
+        hopeless: !served || behind > HOPELESS,
         n_visits: visits.len(),
         load,
     }
 }
 
-/// Whether no more requests arrived than were finished, but for a small part or for the scatter of those in flight: with `L` of them on
-/// average their number at the end of a visit differs from that at its start by about `sqrt(2 L)` even when nothing piles up.
-fn keeps_up(load: &LoadPoint, missing: f64, n: f64, n_visits: f64) -> bool {
+/// How many requests are missing, finished less arrived, relative to how many may be while the engine keeps up: a small part of all, or the
+/// scatter of those in flight: with `L` of them on average their number at the end of a visit differs from that at its start by about
+/// `sqrt(2 L)` even when nothing piles up. One visit in dozens is above 1 by chance.
+#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+fn behind(visits: &[&Visit], load: &LoadPoint) -> f64 {
+    let sum = |of: fn(&Visit) -> u64| visits.iter().map(|visit| of(visit)).sum::<u64>() as f64;
+    let arrived = sum(|visit| visit.flow.n_arrived);
     let in_flight = load.achieved * load.e2e.mean;
-    let scatter = (2.0 * in_flight * n_visits).sqrt();
-    missing <= (1.0 - SUSTAINED) * n || missing <= 2.0 * scatter
+    let scatter = (2.0 * in_flight * visits.len() as f64).sqrt();
+    let may_be = (2.0 * scatter).max((1.0 - SUSTAINED) * arrived).max(1.0);
+    (arrived - sum(|visit| visit.flow.n_finished)) / may_be
 }
 
 /// Where every answer has one token there is no time per further token: it is 0 for curves.

@@ -2,7 +2,7 @@
 //!
 //! 1. The engine alone gives the time of one request, `s`. One request every `s` seconds is the first load.
 //! 2. Twice as much until the engine no longer keeps up, then bisection between the largest load that it sustains and the
-//!    smallest that it does not, to within [`KNEE`].
+//!    smallest that it does not, to within [`KNEE`]. A load that fails narrowly is visited again before it is believed.
 //! 3. A load well below, where the curve begins.
 //! 4. Whatever is left of the budget goes to the stretch of the curve that is least sure: to the end of it with the wider
 //!    interval, or into its middle where interpolation may be further off than that.
@@ -24,7 +24,7 @@ const FEWEST: f64 = 20.0;
 /// Fewest where the curve begins: latency scatters least there, and requests are far between.
 const FEWEST_IDLE: f64 = 8.0;
 const MOST: f64 = 4_000.0;
-/// Visits to a load that is not sustained though a larger one is, until it is believed.
+/// Visits to a load that is not sustained, though it is not far from it or a larger one is, until it is believed.
 const VISITS_IN_DOUBT: usize = 3;
 /// Halvings of the first load after which an engine counts as unable to serve.
 const LEAST: f64 = 1.0 / 64.0;
@@ -160,11 +160,12 @@ impl Scene<'_> {
         (self.seen.curve().last(), above.map(RequestsPerSecond::value))
     }
 
-    /// A load that was not sustained though a larger one was: something else may have been in its way.
+    /// A load that was not sustained though a larger one was, or by so little that it may be chance: the knee would be far too low if the
+    /// one visit to it were believed.
     fn doubtful(&self) -> Option<f64> {
         let (failed, above) = self.seen.points()[self.seen.curve().len()..].split_first()?;
-        let doubtful = failed.n_visits < VISITS_IN_DOUBT && above.iter().any(|point| point.sustained);
-        doubtful.then(|| failed.load.offered.value())
+        let doubtful = !failed.hopeless || above.iter().any(|point| point.sustained);
+        (doubtful && failed.n_visits < VISITS_IN_DOUBT).then(|| failed.load.offered.value())
     }
 
     fn knee(&self) -> Option<Next> {

@@ -128,6 +128,23 @@ fn a_small_budget_is_kept_and_still_finds_the_knee() {
 }
 
 #[test]
+fn no_luck_with_the_arrivals_makes_the_knee_far_too_low() {
+    let scenario = tiny();
+    let capacity = swept(&scenario).capacity.value();
+    for seed in 0..30 {
+        let task = Task {
+            seed,
+            ..task(&scenario, 120.0)
+        };
+        let mut visits = Seen::default();
+        measure(&task, &mut probe(&scenario), &mut visits, |_| Ok::<(), ()>(()), &|_| ()).unwrap();
+        let found = profile(&subject(&scenario), &task.settings, &visits).expect("some load is sustained");
+        let ratio = found.capacity.value() / capacity;
+        assert!(0.85 < ratio && ratio < 1.2, "seed {seed}: {ratio}");
+    }
+}
+
+#[test]
 fn an_engine_alone_shows_its_prefill_and_decode_rate() {
     let scenario = tiny();
     let (_, _, profile) = measured(&scenario, 300.0);
