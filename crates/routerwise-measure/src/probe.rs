@@ -158,6 +158,45 @@ async fn models(client: &Client, timeout: Duration) -> Vec<String> {
     names_in(&body)
 }
 
+/// Where engines say which version they are, and under which name: vLLM, SGLang (two paths, by version) and llama.cpp.
+const VERSIONS: [(&str, &str, &str); 4] = [
+    ("/version", "version", ""),
+    ("/server_info", "version", "sglang"),
+    ("/get_server_info", "version", "sglang"),
+    ("/props", "build_info", "llama.cpp"),
+];
+/// Longest version that is believed to be one.
+const LONGEST_VERSION: usize = 100;
+
+/// What the server says that it is; nothing where it says nothing that is known. Blocks.
+#[must_use]
+pub fn version(target: &Target, timeout: Duration) -> Option<String> {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build().ok()?;
+    runtime.block_on(async {
+        let client = Client::new(Arc::new(target.clone())).await.ok()?;
+        for (page, member, engine) in VERSIONS {
+            let fetched = tokio::time::timeout(timeout, fetch(&client, target.page_request(page))).await;
+            if let Ok(Ok((StatusCode::OK, body))) = fetched
+                && let Some(version) = version_in(&body, member, engine)
+            {
+                return Some(version);
+            }
+        }
+        None
+    })
+}
+
+fn version_in(body: &[u8], member: &str, engine: &str) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let version = value[member].as_str()?;
+    // Emulated engines name themselves.
+    let engine = value["engine"].as_str().unwrap_or(engine);
+    let text = format!("{engine} {version}").trim().to_owned();
+    let plausible = !version.is_empty() && text.len() <= LONGEST_VERSION && !text.contains(char::is_control);
+    plausible.then_some(text)
+}
+
 fn names_in(body: &[u8]) -> Vec<String> {
     let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
     let entries = value["data"].as_array().cloned().unwrap_or_default();
@@ -214,4 +253,32 @@ pub fn list_models(target: &Target, timeout: Duration) -> Result<Vec<String>, Ca
             Err(_) => Err(unreachable("it does not answer in time".into())),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_what_the_server_says_if_it_says_one() {
+        let of = |body: &str, member, engine| version_in(body.as_bytes(), member, engine);
+        assert_eq!(of(r#"{"version":"0.11.0"}"#, "version", "").as_deref(), Some("0.11.0"));
+        let props = r#"{"build_info":"b8681-Debian","total_slots":4}"#;
+        assert_eq!(
+            of(props, "build_info", "llama.cpp").as_deref(),
+            Some("llama.cpp b8681-Debian")
+        );
+        let emulated = r#"{"version":"0.1.0","engine":"routerwise-emulate"}"#;
+        assert_eq!(of(emulated, "version", "").as_deref(), Some("routerwise-emulate 0.1.0"));
+        for body in [
+            "",
+            "<html>",
+            "{}",
+            r#"{"version":3}"#,
+            r#"{"version":""}"#,
+            r#"{"version":"a\nb"}"#,
+        ] {
+            assert_eq!(of(body, "version", ""), None, "{body}");
+        }
+    }
 }

@@ -237,6 +237,13 @@ impl Target {
         self.to(Method::GET, path, Bytes::new())
     }
 
+    /// A page of the server beside the API, such as `/version`.
+    pub(crate) fn page_request(&self, page: &str) -> Request<Full<Bytes>> {
+        let root = self.base.strip_suffix("/v1").unwrap_or(&self.base);
+        let path = format!("{root}{page}").parse().expect("base and page are paths");
+        self.to(Method::GET, path, Bytes::new())
+    }
+
     fn to(&self, method: Method, path: PathAndQuery, body: Bytes) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;

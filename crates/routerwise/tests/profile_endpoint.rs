@@ -5,23 +5,27 @@ mod common;
 mod server;
 
 use std::fs;
+use std::io::Read as _;
 use std::net::TcpListener;
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
+use assert_cmd::cargo::cargo_bin;
 use common::{routerwise, tiny};
 use server::{Manner, serve, start};
 
-fn profile(folder: &Path, url: &str, more: &[&str]) -> (i32, String, String) {
+/// Without how long and how sure.
+fn asking(url: &str) -> Vec<&str> {
     let mut all = vec!["profile", "tiny", "--endpoint", url, "--model", "small", "--out", "out"];
-    all.extend([
-        "--configuration",
-        "tp=1,share=100%",
-        "--budget",
-        "3s",
-        "--precision",
-        "50%",
-        "--no-fill",
-    ]);
+    all.extend(["--configuration", "tp=1,share=100%", "--no-fill"]);
+    all
+}
+
+fn profile(folder: &Path, url: &str, more: &[&str]) -> (i32, String, String) {
+    let mut all = asking(url);
+    all.extend(["--budget", "3s", "--precision", "50%"]);
     all.extend(more);
     let (code, out, err) = routerwise(folder, &all);
     // Messages are wrapped to the terminal's width.
@@ -123,6 +127,52 @@ fn an_engine_that_dies_loses_nothing_and_the_same_command_goes_on() {
     let (code, _, err) = profile(folder.path(), &url, &[]);
     assert_eq!(code, 0, "{err}");
     assert_eq!(listed(folder.path()), ["small.json"]);
+}
+
+#[test]
+fn ctrl_c_keeps_what_was_measured_and_the_same_command_goes_on() {
+    let folder = tiny();
+    let url = start(Manner::Good);
+    let arguments = [&asking(&url)[..], &["--budget", "60s", "--precision", "0.1%"]].concat();
+    let mut child = Command::new(cargo_bin("routerwise"))
+        .current_dir(folder.path())
+        .args(&arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let journal_lines = || {
+        let kept = listed(folder.path());
+        let journal = kept.iter().find(|name| name.starts_with(".measuring-small"))?;
+        let text = fs::read_to_string(folder.path().join("out").join(journal)).ok()?;
+        Some(text.lines().count())
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while journal_lines().is_none_or(|n| n < 4) {
+        assert!(Instant::now() < deadline, "nothing is written down");
+        thread::sleep(Duration::from_millis(20));
+    }
+    let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(interrupted.unwrap().success());
+    let code = child.wait().unwrap().code();
+    let mut err = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    assert_eq!(code, Some(3), "{err}");
+    assert!(
+        err.contains("interrupted") && err.contains("goes on from there"),
+        "{err}"
+    );
+    let before = journal_lines().expect("it is kept");
+    let (code, out, err) = routerwise(
+        folder.path(),
+        &[&asking(&url)[..], &["--budget", "3s", "--precision", "50%"]].concat(),
+    );
+    assert_eq!(code, 0, "{out}{err}");
+    assert_eq!(listed(folder.path()), ["small.json"]);
+    let text = fs::read_to_string(folder.path().join("out/small.json")).unwrap();
+    let profiles: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let sent = profiles["profiles"][0]["evidence"]["n_sent"].as_u64().unwrap();
+    assert!(before >= 4 && sent > 10, "{before} lines, {sent} requests");
 }
 
 #[test]
@@ -281,6 +331,11 @@ fn emulated_engines_are_started_measured_and_stopped_and_agree_with_simulated_ti
         .unwrap();
     let ratio = measured / simulated;
     assert!(0.8 < ratio && ratio < 3.0, "{measured} {simulated}");
+    let version = profile("out/small.json")["evidence"]["version"].clone();
+    assert!(
+        version.as_str().unwrap().starts_with("routerwise-emulate "),
+        "{version}"
+    );
     let log = folder.path().join("out/logs/small-a100-80gb-sxm-tp1-share100.log");
     assert!(log.exists());
 }

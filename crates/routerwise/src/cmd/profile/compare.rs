@@ -7,7 +7,7 @@ use routerwise_measure::profile::compare::{Compared, compare};
 use routerwise_types::Seconds;
 use routerwise_types::answer::ANSWER_SCHEMA;
 use routerwise_types::answer::profiles::{ComparedConfiguration, ComparedValue, ProfileComparison};
-use routerwise_types::profile::{Conditions, Profile};
+use routerwise_types::profile::{Evidence, Profile};
 
 use super::configuration::in_words;
 use super::files;
@@ -106,7 +106,7 @@ fn report(before: &[Profile], after: &[Profile], tolerance: f64) -> ProfileCompa
             ComparedConfiguration {
                 key: old.key.clone(),
                 differs: comparisons.iter().any(|value| value.differs),
-                conditions: unlike(&old.conditions, &new.conditions),
+                conditions: unlike(old, new),
                 comparisons,
             }
         })
@@ -137,8 +137,14 @@ fn value(compared: Compared, tolerance: f64) -> ComparedValue {
 }
 
 /// What is not alike in how two profiles were taken.
-fn unlike(before: &Conditions, after: &Conditions) -> Vec<String> {
+fn unlike(old: &Profile, new: &Profile) -> Vec<String> {
+    let (before, after) = (&old.conditions, &new.conditions);
     let mut found = Vec::new();
+    if let (Some(old), Some(new)) = (version(old), version(new))
+        && old != new
+    {
+        found.push(format!("server `{old}` and `{new}`"));
+    }
     if before.engine != after.engine {
         found.push(format!("engine `{}` and `{}`", before.engine, after.engine));
     } else if before.model != after.model {
@@ -157,6 +163,14 @@ fn unlike(before: &Conditions, after: &Conditions) -> Vec<String> {
         found.push(format!("KV caches of {} and {}", before.kv_cache, after.kv_cache));
     }
     found
+}
+
+/// What the server said that it is.
+fn version(profile: &Profile) -> Option<&str> {
+    match profile.evidence.as_deref() {
+        Some(Evidence::Measured(measured)) => measured.version.as_deref(),
+        _ => None,
+    }
 }
 
 fn render(report: &ProfileComparison, out: &mut dyn Write) -> Result<(), Failure> {

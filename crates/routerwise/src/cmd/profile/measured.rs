@@ -4,7 +4,9 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use routerwise_measure::probe::version;
 use routerwise_measure::profile::endpoint::EndpointProbe;
 use routerwise_measure::profile::journal::{Journal, NoJournal};
 use routerwise_measure::profile::measure::{Interrupted, Subject, Task, measure, profile};
@@ -23,6 +25,9 @@ use super::watching::Watching;
 use super::{Args, files, fill, job, launching, summary, wanted};
 use crate::asking::cannot_start;
 use crate::failure::{Answer, Failure};
+
+/// How long a server may take to say which version it is.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How an engine is measured.
 #[derive(Debug, clap::Args)]
@@ -287,6 +292,7 @@ impl Measuring<'_> {
         };
         let mut probe = EndpointProbe::new(target, typical, self.args.seed, self.interrupt)
             .map_err(|error| cannot_start(&error, "--served-as"))?;
+        let version = version(target, VERSION_TIMEOUT);
         // Opened only now: an engine that cannot be asked leaves no trace.
         let mut journal = self.journal(key)?;
         let mut seen = Seen::of(journal.visits(key));
@@ -301,7 +307,7 @@ impl Measuring<'_> {
             key: key.clone(),
             conditions: self.conditions(key),
             server: server.to_owned(),
-            version: None,
+            version,
             seed: self.args.seed,
         };
         let profile = profile(&subject, &self.settings, &seen).filter(|_| stop != Stop::NeverKeepsUp);
