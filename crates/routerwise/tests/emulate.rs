@@ -233,3 +233,28 @@ fn a_port_that_is_taken_fails_with_3() {
     assert_eq!(code, 3);
     assert!(err.contains(&format!("listening on 127.0.0.1:{port}")), "{err}");
 }
+
+#[test]
+fn as_many_connections_are_allowed_as_the_system_lets_us() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let program = assert_cmd::cargo::cargo_bin!("routerwise");
+    let script = format!(
+        "ulimit -Sn 64 && exec {} emulate --model llama-3.1-8b --gpu a100-80gb-sxm --port 0",
+        program.display()
+    );
+    let mut child = Command::new("sh")
+        .current_dir(folder.path())
+        .args(["-c", &script])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let out = BufReader::new(child.stdout.take().unwrap());
+    let mut running = Running { child, out };
+    assert!(running.line().contains("http://"));
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", running.child.id())).unwrap();
+    let open = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let columns: Vec<&str> = open.split_whitespace().collect();
+    assert_eq!(columns[3], columns[4], "{open}");
+    assert_eq!(running.end(), Some(0));
+}

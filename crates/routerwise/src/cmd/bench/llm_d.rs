@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use chrono::{DateTime, SecondsFormat};
 use routerwise_inputs::write_atomically;
 use routerwise_types::Fingerprint;
 use routerwise_types::answer::bench::{BenchReport, Latency, Served};
@@ -115,23 +116,8 @@ fn statistics(units: &str, latency: Option<&Latency>) -> Value {
 /// Seconds since 1970 as `2026-11-24T22:05:09Z`.
 #[expect(clippy::cast_possible_truncation, reason = "years of four digits")]
 fn iso(unix: f64) -> String {
-    let seconds = unix.clamp(0.0, 2e11) as i64;
-    let (days, of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // The civil calendar in eras of 400 years, with the year starting in March so that the leap day comes last.
-    let shifted = days + 719_468;
-    let (era, of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 {
-        from_march + 3
-    } else {
-        from_march - 9
-    };
-    let year = year + era * 400 + i64::from(month <= 2);
-    let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    let time = DateTime::from_timestamp(unix.clamp(0.0, 2e11) as i64, 0).unwrap_or_default();
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 #[cfg(test)]
