@@ -18,13 +18,13 @@ use routerwise_types::workload::Lengths;
 fn main() -> ExitCode {
     let small = std::env::args().any(|argument| argument == "--small");
     let overrides: Vec<f64> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
-    let speed = overrides.first().copied().unwrap_or(0.26);
+    let speed = overrides.first().copied().unwrap_or(0.275);
     let (n_requests, n_warm_up) = if small { (60, 10) } else { (500, 300) };
     let case = Case {
         n_engines: 8,
         n_requests,
         n_warm_up,
-        rate: 12.5 / speed,
+        rate: 13.5 / speed,
         lengths: Lengths { input: 64, output: 200 },
         speed,
         seed: 1,
