@@ -32,9 +32,9 @@ pub struct Worth {
     pub change: String,
     /// Quality after it, or nothing when nothing is feasible then.
     pub quality: Option<f64>,
-    /// Quality gained against the plan.
-    pub gain: Option<f64>,
-    /// Whether the search was finished; if not, `quality` is what it had found so far.
+    /// What no plan can be better than after it.
+    pub upper_bound: f64,
+    /// Whether the search was finished; if not, the best lies between `quality`, found so far, and the bound.
     pub finished: bool,
 }
 
@@ -103,6 +103,9 @@ pub fn binding(plan: &Plan) -> Vec<Binding> {
     found
 }
 
+/// The one change that makes things harder.
+const HARDER: &str = "10 % more traffic";
+
 /// Re-plans after each of the changes that people ask about first.
 ///
 /// # Errors
@@ -111,7 +114,7 @@ pub fn what_would_help(scenario: &Scenario, plan: &Plan) -> Result<Vec<Worth>, U
     let mut changes = vec![
         ("10 % looser targets".to_owned(), with_targets(scenario, 1.1)),
         ("10 % less traffic".to_owned(), with_rate(scenario, 0.9)),
-        ("10 % more traffic".to_owned(), with_rate(scenario, 1.1)),
+        (HARDER.to_owned(), with_rate(scenario, 1.1)),
     ];
     for (gpu_type_ix, gpu) in scenario.cluster.gpu_types.iter().enumerate() {
         if scenario.cluster.n_gpus_of(gpu_type_ix) > 0 {
@@ -125,12 +128,18 @@ pub fn what_would_help(scenario: &Scenario, plan: &Plan) -> Result<Vec<Worth>, U
         .into_iter()
         .map(|(change, changed)| {
             let found = search(&Problem::new(&changed)?, Goal::Best, Effort::ASIDE);
-            let quality = found.best.map(|best| best.quality);
+            let mut quality = found.best.map(|best| best.quality);
+            if change != HARDER {
+                // The plan itself still holds where things are easier.
+                let now = plan.quality().value();
+                quality = Some(quality.map_or(now, |quality| quality.max(now)));
+            }
+            let settled = quality.is_some_and(|quality| found.upper_bound - quality <= 2.0 * plan.planning.tolerance);
             Ok(Worth {
                 change,
                 quality,
-                gain: quality.map(|quality| quality - plan.quality().value()),
-                finished: !found.cut_short,
+                upper_bound: found.upper_bound,
+                finished: settled || !found.cut_short,
             })
         })
         .collect()

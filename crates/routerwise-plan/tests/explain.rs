@@ -4,7 +4,7 @@
 
 mod support;
 
-use routerwise_plan::explain::{alternatives, price_meanings, rate_limits, runner_up, values};
+use routerwise_plan::explain::{alternatives, price_meanings, rate_limits, runner_up, values, what_would_help};
 use routerwise_plan::{Outcome, plan};
 use routerwise_types::answer::explanation::Held;
 use routerwise_types::plan::Plan;
@@ -47,6 +47,28 @@ fn first_order_bounds_what_planning_again_finds_for_a_fixed_setup() {
     }
     assert!(found[0].first_order.unwrap() > 1e-5, "the target binds: {found:?}");
     assert_eq!(found.len(), 3, "10 ms, traffic, one GPU type");
+}
+
+#[test]
+fn what_changes_are_worth_is_what_planning_them_finds() {
+    let scenario = scenario(&[0.5, 1.0], true, 2);
+    let found = what_would_help(&scenario, &planned(&scenario)).unwrap();
+    let mut less = scenario.clone();
+    less.workload.rate = RequestsPerSecond::new(27.0).unwrap();
+    let best = planned(&less);
+    let worth = found.iter().find(|worth| worth.change == "10 % less traffic").unwrap();
+    assert!(worth.finished, "{worth:?}");
+    assert!(
+        (worth.quality.unwrap() - best.quality().value()).abs() < 2e-4,
+        "{worth:?}"
+    );
+    for worth in &found {
+        assert!(
+            worth.quality.is_none_or(|quality| quality <= worth.upper_bound + 1e-9),
+            "{worth:?}"
+        );
+    }
+    assert!(found.iter().any(|worth| worth.change.starts_with("one more")));
 }
 
 #[test]

@@ -301,21 +301,21 @@ fn cautions(scenario: &Scenario, plan: &Plan, out: &mut dyn Write) -> io::Result
     Ok(())
 }
 
-/// What changes would be worth.
-pub(crate) fn worths(worths: &[Worth], out: &mut dyn Write) -> io::Result<()> {
+/// What changes would be worth: a number, or the range that it is proven to lie in where the search ran out of work.
+pub(crate) fn worths(plan: &Plan, worths: &[Worth], out: &mut dyn Write) -> io::Result<()> {
+    let now = plan.quality().value();
     let rows = worths.iter().map(|worth| {
-        [
-            worth.change.clone(),
-            match (worth.quality, worth.finished) {
-                (Some(quality), true) => format!("{quality:.4}"),
-                (None, true) => "no plan".to_owned(),
-                (_, false) => "not settled in time".to_owned(),
-            },
-            worth
-                .gain
-                .filter(|_| worth.finished)
-                .map_or_else(|| "-".to_owned(), signed),
-        ]
+        let most = worth.upper_bound.min(1.0);
+        let (quality, gain) = match (worth.quality, worth.finished) {
+            (Some(quality), true) => (format!("{quality:.4}"), signed(quality - now)),
+            (None, true) => ("no plan".to_owned(), "-".to_owned()),
+            (Some(quality), false) => (
+                format!("{quality:.4} to {most:.4}"),
+                format!("{} to {}", signed(quality - now), signed(most - now)),
+            ),
+            (None, false) => (format!("at most {most:.4}"), "-".to_owned()),
+        };
+        [worth.change.clone(), quality, gain]
     });
     writeln!(
         out,

@@ -81,7 +81,7 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
         out,
         " Note: scores here are measured labels, so the quality is what a perfect predictor would reach with this setup."
     )?;
-    render::worths(&what_would_help(&scenario, plan).map_err(unplannable)?, out)?;
+    render::worths(plan, &what_would_help(&scenario, plan).map_err(unplannable)?, out)?;
     render::rate_limits(plan, &rate_limits(&scenario, plan), out)?;
     let violations = check(&scenario, plan);
     if !violations.is_empty() {

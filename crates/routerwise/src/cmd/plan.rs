@@ -211,7 +211,7 @@ fn outlook(scenario: &Scenario, outcome: &Outcome, plan: &Plan, out: &mut dyn Wr
             " The search ran out of work: on these GPUs up to {gap:.4} more quality may exist."
         )?,
         Outcome::Optimal(_) if plan.achievement.is_none() => {
-            render::worths(&what_would_help(scenario, plan).map_err(unplannable)?, out)?;
+            render::worths(plan, &what_would_help(scenario, plan).map_err(unplannable)?, out)?;
             render::rate_limits(plan, &rate_limits(scenario, plan), out)?;
         }
         Outcome::Optimal(_) => render::rate_limits(plan, &rate_limits(scenario, plan), out)?,
