@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::{HeaderValue, Response, StatusCode};
-use routerwise_route::decision::Send;
+use routerwise_route::decision::{Hedge, Send};
 use routerwise_route::event::{Event, Failure};
 use routerwise_types::Seconds;
 use tokio::sync::OwnedSemaphorePermit;
@@ -24,6 +24,9 @@ use crate::keys::{Holder, Reservation};
 use crate::peek::Seen;
 use crate::response::Out;
 use crate::server::Alive;
+
+/// Reason of an answer that a second copy gave.
+const HEDGE: &str = "hedge";
 
 /// One request.
 #[derive(Debug)]
@@ -46,6 +49,10 @@ pub(crate) struct Exchange {
     pub(crate) alive: Option<Arc<Alive>>,
     /// The try that is under way, or answered.
     pub(crate) current: Option<Current>,
+    /// The second copy that is under way beside it.
+    rival: Option<Current>,
+    /// What is known of that copy.
+    pub(crate) hedge: Option<Hedged>,
     pub(crate) failed: Vec<Try>,
     pub(crate) first_byte: Option<Instant>,
     closed: bool,
@@ -77,6 +84,22 @@ pub(crate) struct Current {
     pub(crate) reason: &'static str,
     /// Whether the router still counts it as in flight.
     open: bool,
+}
+
+/// A second copy, for the account.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hedged {
+    pub(crate) send: Send,
+    pub(crate) hedge: Hedge,
+    /// Whether it was the one that was answered; nothing while neither was.
+    pub(crate) won: Option<bool>,
+}
+
+/// One of two copies of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Copy {
+    First,
+    Second,
 }
 
 /// A try that failed.
@@ -121,6 +144,8 @@ impl Exchange {
             facts: Facts::default(),
             alive: None,
             current: None,
+            rival: None,
+            hedge: None,
             failed: Vec::new(),
             first_byte: None,
             closed: false,
@@ -134,6 +159,47 @@ impl Exchange {
             reason,
             open: true,
         });
+    }
+
+    /// A second copy is under way beside the first one.
+    pub(crate) fn hedged(&mut self, send: Send, hedge: Hedge) {
+        self.rival = Some(Current {
+            send,
+            reason: HEDGE,
+            open: true,
+        });
+        self.hedge = Some(Hedged { send, hedge, won: None });
+    }
+
+    /// One of two copies failed: the other one is the try that is under way.
+    pub(crate) fn copy_failed(&mut self, copy: Copy, cause: Cause, status: Option<StatusCode>) {
+        if copy == Copy::Second {
+            std::mem::swap(&mut self.current, &mut self.rival);
+        }
+        self.failed(cause, status);
+        self.current = self.rival.take();
+    }
+
+    /// One of two copies was answered, and the other one is cancelled.
+    pub(crate) fn copy_won(&mut self, copy: Copy) {
+        if copy == Copy::Second {
+            std::mem::swap(&mut self.current, &mut self.rival);
+        }
+        if let Some(hedge) = &mut self.hedge {
+            hedge.won = Some(copy == Copy::Second);
+        }
+        let Some(loser) = self.rival.take() else { return };
+        let ticket = loser.send.ticket;
+        self.force.desk.observe(Event::Overtaken(ticket));
+        self.count_attempt(ticket.model, ticket.replica, "overtaken");
+    }
+
+    /// The copy that is left was answered.
+    pub(crate) fn last_copy_won(&mut self) {
+        let second = self.current.is_some_and(|current| current.reason == HEDGE);
+        if let Some(hedge) = &mut self.hedge {
+            hedge.won = Some(second);
+        }
     }
 
     /// The first byte of an answer came.
@@ -212,6 +278,12 @@ impl Exchange {
     }
 
     fn tell_router(&mut self, end: &End) {
+        if let Some(rival) = self.rival.take() {
+            let ticket = rival.send.ticket;
+            self.force.desk.observe(Event::Cancelled(ticket));
+            let outcome = end.cause.unwrap_or(Cause::ClientGone).name();
+            self.count_attempt(ticket.model, ticket.replica, outcome);
+        }
         let Some(current) = self.current.as_mut() else { return };
         if !std::mem::take(&mut current.open) {
             return;

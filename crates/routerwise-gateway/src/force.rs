@@ -14,6 +14,7 @@ use routerwise_route::settings::{self as core, Pricing, RouteSettings};
 use routerwise_types::Seconds;
 use routerwise_types::plan::Plan;
 use routerwise_types::serve::{Balance, Key, OutOfReach, Prices, Route, Settings};
+use routerwise_types::workload::Metric;
 use tokio::time::Instant;
 
 use crate::desk::Desk;
@@ -155,12 +156,9 @@ impl Force {
 
     /// Target of the time to first token of a route: its own, or that of the plan where it has one for the mean.
     pub(crate) fn ttft_target(&self, route: usize) -> Option<f64> {
-        use routerwise_types::workload::Metric;
         let own = self.settings.routes.get(route).and_then(|route| route.ttft_target);
-        own.map(|target| target.as_secs_f64()).or_else(|| {
-            let slo = self.plan.slos.iter().find(|slo| slo.metric == Metric::Ttft)?;
-            Some(slo.target.value())
-        })
+        own.map(|target| target.as_secs_f64())
+            .or_else(|| planned_target(&self.plan).map(Seconds::value))
     }
 
     /// Whether any replica could answer now.
@@ -265,10 +263,13 @@ fn core_settings(settings: &Settings, plan: &Plan) -> Result<core::Settings, Str
                 },
             },
             ttft_target: route.ttft_target.map(seconds),
-            ..RouteSettings::named(&route.of_plan)
+            hedge: hedge(settings, plan),
         });
     }
-    routes.push(RouteSettings::named(BY_NAME));
+    routes.push(RouteSettings {
+        hedge: hedge(settings, plan),
+        ..RouteSettings::named(BY_NAME)
+    });
     let usual = core::Settings::default();
     Ok(core::Settings {
         routes,
@@ -296,6 +297,21 @@ fn core_settings(settings: &Settings, plan: &Plan) -> Result<core::Settings, Str
         },
         ..usual
     })
+}
+
+fn hedge(settings: &Settings, plan: &Plan) -> Option<core::HedgeSettings> {
+    let hedging = settings.hedging?;
+    Some(core::HedgeSettings {
+        predicted: hedging.predicted,
+        target: planned_target(plan),
+        quantile: hedging.quantile,
+    })
+}
+
+/// Time to the first token that the plan promises, where it does.
+fn planned_target(plan: &Plan) -> Option<Seconds> {
+    let slo = plan.slos.iter().find(|slo| slo.metric == Metric::Ttft)?;
+    Some(slo.target)
 }
 
 pub(crate) fn seconds(span: std::time::Duration) -> Seconds {

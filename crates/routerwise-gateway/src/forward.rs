@@ -2,6 +2,7 @@
 
 mod attempts;
 mod explain;
+mod race;
 mod receipt;
 
 use std::sync::Arc;

@@ -18,8 +18,8 @@ use prometheus_client::registry::Registry;
 
 use engines::Engines;
 pub(crate) use labels::{
-    AttemptLabels, CauseLabels, GenAi, KeyLabels, ModelLabels, PlanLabels, ReplicaLabels, RequestLabels, ResultLabels,
-    RouteModelLabels, TokenLabels,
+    AttemptLabels, CauseLabels, GenAi, HedgeLabels, KeyLabels, ModelLabels, PlanLabels, ReplicaLabels, RequestLabels,
+    ResultLabels, RouteModelLabels, TokenLabels,
 };
 
 type FloatGauge = Gauge<f64, AtomicU64>;
@@ -36,6 +36,7 @@ pub(crate) struct Metrics {
     pub(crate) requests: Family<RequestLabels, Counter>,
     pub(crate) failures: Family<CauseLabels, Counter>,
     pub(crate) attempts: Family<AttemptLabels, Counter>,
+    pub(crate) hedges: Family<HedgeLabels, Counter>,
     pub(crate) resent: Counter,
     pub(crate) overhead: Histogram,
     pub(crate) routed: Family<RouteModelLabels, Counter>,
@@ -112,6 +113,11 @@ impl Metrics {
             attempts: metric!(
                 "routerwise_attempts",
                 "Requests sent to replicas, by outcome",
+                Family::default()
+            ),
+            hedges: metric!(
+                "routerwise_hedges",
+                "Second copies of requests by why they were due, and which copy was answered; `denied` where budget or replicas did not allow one",
                 Family::default()
             ),
             resent: metric!(

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use routerwise_types::serve::{
-    Balance, DecisionLog, EngineMetrics, Exposure, HealthChecks, Limits, OutOfReach, Prices, Retries, Route, ServerTls,
-    Settings, Timeouts,
+    Balance, DecisionLog, EngineMetrics, Exposure, HealthChecks, Hedging, Limits, OutOfReach, Prices, Retries, Route,
+    ServerTls, Settings, Timeouts,
 };
 
 use crate::file;
@@ -86,6 +86,9 @@ fn read(document: &Document) -> Option<Settings> {
     }
     if let Some(table) = root.take("retries").and_then(Value::table) {
         retries(table, &mut settings.retries);
+    }
+    if let Some(table) = root.take("hedging").and_then(Value::table) {
+        settings.hedging = Some(hedging(table));
     }
     if let Some(table) = root.take("health").and_then(Value::table) {
         health(table, &mut settings.health);
@@ -206,6 +209,18 @@ fn retries(mut table: Table<'_>, retries: &mut Retries) {
     table.finish();
 }
 
+fn hedging(mut table: Table<'_>) -> Hedging {
+    let mut hedging = Hedging::default();
+    set(&mut table, "predicted", &mut hedging.predicted, |value| value.boolean());
+    match table.take("quantile") {
+        Some(value) if value.is_false() => hedging.quantile = None,
+        Some(value) => hedging.quantile = value.quantity(&FRACTION).or(hedging.quantile),
+        None => {}
+    }
+    table.finish();
+    hedging
+}
+
 fn health(mut table: Table<'_>, health: &mut HealthChecks) {
     set(&mut table, "path", &mut health.path, |value| {
         url_path(value, "\"/health\"")
@@ -312,6 +327,9 @@ mod tests {
             [retries]
             most = 2
             budget = "10 %"
+            [hedging]
+            predicted = false
+            quantile = "99 %"
             [health]
             every = false
             [engine-metrics]
@@ -333,6 +351,8 @@ mod tests {
         assert_eq!(settings.timeouts.stall, Duration::from_secs(5));
         assert_eq!(settings.retries.most, 2);
         assert_eq!(settings.health.every, None);
+        let hedging = settings.hedging.unwrap();
+        assert!(!hedging.predicted && (hedging.quantile.unwrap() - 0.99).abs() < 1e-9);
         let metrics = &settings.engine_metrics;
         assert_eq!(metrics.path, "/engine");
         assert_eq!(metrics.every, Some(Duration::from_millis(250)));
@@ -355,6 +375,10 @@ mod tests {
         assert_eq!(settings.limits, Limits::default());
         assert_eq!(settings.timeouts, Timeouts::default());
         assert_eq!(settings.retries, Retries::default());
+        let (shown, usual) = (settings.hedging.unwrap(), Hedging::default());
+        let apart = shown.quantile.unwrap() - usual.quantile.unwrap();
+        assert!(shown.predicted == usual.predicted && apart.abs() < 1e-9);
+        assert_eq!(read_text("").unwrap().hedging, None);
         assert_eq!(settings.health, HealthChecks::default());
         assert_eq!(settings.engine_metrics, EngineMetrics::default());
     }

@@ -13,6 +13,7 @@
 
 mod choose;
 mod explain;
+mod hedge;
 mod learn;
 mod observe;
 mod refresh;
@@ -26,7 +27,7 @@ use routerwise_types::plan::Plan;
 use routerwise_types::{Seconds, Timestamp};
 
 use crate::curves::Curves;
-use crate::decision::{Decision, Hedge, Refusal, Send, Ticket};
+use crate::decision::{Decision, Refusal, Send, Ticket};
 use crate::facts::{ModelSet, RequestFacts};
 use crate::queue::Queue;
 use crate::replica::{Replica, after};
@@ -180,16 +181,6 @@ impl RouterCore {
         let target = self.target(facts);
         let misses = ttft.zip(target).is_some_and(|(ttft, target)| ttft > target.value());
         let route = &self.routes[facts.route];
-        let hedge = (misses && route.settings.hedge && facts.tried.is_empty()).then(|| {
-            // The last moment at which a copy elsewhere can still be in time.
-            let elsewhere = self.expected_ttft_elsewhere(now, choice.model, replica, facts);
-            let spare = target
-                .zip(elsewhere)
-                .map_or(0.0, |(target, other)| target.value() - other);
-            Hedge {
-                after: Seconds::new(spare.max(0.0)).unwrap_or(Seconds::ZERO),
-            }
-        });
         Send {
             ticket: Ticket {
                 request: facts.request,
@@ -211,7 +202,7 @@ impl RouterCore {
             runner_up: choice.runner_up,
             ttft: ttft.and_then(|ttft| Seconds::new(ttft).ok()),
             degraded: misses || route.live.as_ref().is_some_and(|live| live.out_of_reach),
-            hedge,
+            hedge: self.hedge(now, facts, (choice.model, replica), ttft),
         }
     }
 

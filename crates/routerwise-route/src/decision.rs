@@ -83,6 +83,28 @@ pub struct Send {
 pub struct Hedge {
     /// How long to wait for the first token before asking [`crate::RouterCore::route`] again, with the first replica among those tried.
     pub after: Seconds,
+    /// What makes it worth while.
+    pub why: HedgeWhy,
+}
+
+/// Why a second copy of a request is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HedgeWhy {
+    /// The first one is predicted to miss its target.
+    Predicted,
+    /// The first one takes longer than nearly all of its model's last answers.
+    Late,
+}
+
+impl HedgeWhy {
+    /// As metrics and logs write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Predicted => "predicted",
+            Self::Late => "late",
+        }
+    }
 }
 
 /// Why a model was chosen.

@@ -25,8 +25,10 @@ pub enum Event {
         /// How.
         failure: Failure,
     },
-    /// Its client went away, or another copy of it was faster: nobody's fault.
+    /// Its client went away: nobody's fault.
     Cancelled(Ticket),
+    /// It was cancelled because another copy of it was faster: nobody's fault, and its first token would have taken longer than until now.
+    Overtaken(Ticket),
     /// A request that waits in the queue is not wanted any more.
     Abandoned {
         /// Its number.

@@ -62,8 +62,8 @@ pub struct RouteSettings {
     pub allowed: ModelSet,
     /// What happens when its objectives are out of reach.
     pub out_of_reach: OutOfReach,
-    /// Send a second copy when the predicted TTFT misses the target of the request (or of the route).
-    pub hedge: bool,
+    /// When a second copy of its requests is sent elsewhere; never when absent.
+    pub hedge: Option<HedgeSettings>,
     /// TTFT that every request of the route asks for, unless it says so itself.
     pub ttft_target: Option<Seconds>,
 }
@@ -76,10 +76,21 @@ impl RouteSettings {
             name: name.to_owned(),
             allowed: ModelSet::ALL,
             out_of_reach: OutOfReach::Degrade,
-            hedge: false,
+            hedge: None,
             ttft_target: None,
         }
     }
+}
+
+/// When a second copy of a request is sent elsewhere because the first one is slow, or will be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HedgeSettings {
+    /// Where the predicted TTFT misses what the request asks for, or its route, or [`HedgeSettings::target`].
+    pub predicted: bool,
+    /// TTFT that is meant to be met where neither request nor route asks for one: that of the plan's objective.
+    pub target: Option<Seconds>,
+    /// When no first token came within the time that this part of the model's last answers took.
+    pub quantile: Option<f64>,
 }
 
 /// What happens when objectives are out of reach.

@@ -328,35 +328,6 @@ fn a_session_stays_while_its_cached_prompt_is_worth_more_than_the_gain() {
 }
 
 #[test]
-fn a_hedge_is_advised_when_the_target_is_out_of_reach_where_the_request_goes() {
-    let fixture = Fixture {
-        n_replicas: vec![2],
-        prices: vec![0.0],
-        fractions: vec![1.0],
-        ..fixture()
-    };
-    let mut settings = Settings::default();
-    settings.routes[0].hedge = true;
-    let mut core = core_of(&fixture, settings);
-    let ask = |core: &mut RouterCore, request, target| {
-        let ttft_target = Some(Seconds::new(target).unwrap());
-        *core
-            .route(
-                at(0.0),
-                &RequestFacts {
-                    ttft_target,
-                    ..RequestFacts::new(&[0.5], request, request, at(0.0))
-                },
-            )
-            .sent()
-            .unwrap()
-    };
-    assert!(ask(&mut core, 1, 10.0).hedge.is_none());
-    let hopeless = ask(&mut core, 2, 0.01);
-    assert!(hopeless.hedge.is_some() && hopeless.degraded);
-}
-
-#[test]
 fn prefixes_stay_together_and_the_least_wait_wins() {
     let fixture = Fixture {
         n_replicas: vec![4],

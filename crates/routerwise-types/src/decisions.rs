@@ -47,6 +47,9 @@ pub struct DecisionRecord {
     pub margin: Option<f64>,
     /// Tries that failed, in order.
     pub failed_tries: Vec<FailedTry>,
+    /// The second copy that was asked for elsewhere, where one was.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub hedge: Option<HedgeRecord>,
     /// Status that the client got; 0 where it was gone before.
     pub status: u16,
     /// Why it was not answered to its end; absent where it was.
@@ -61,6 +64,22 @@ pub struct DecisionRecord {
     pub first_byte: Option<f64>,
     /// Seconds to its end.
     pub duration: f64,
+}
+
+/// A second copy of a request.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HedgeRecord {
+    /// The model that it went to.
+    pub model: String,
+    /// Where its replica is.
+    pub replica: String,
+    /// `predicted`: the first one was going to miss its target; `late`: it took longer than nearly all do.
+    pub why: String,
+    /// Seconds after the first one.
+    pub after: f64,
+    /// Which one was answered: `won` (this one), `lost` (the first one) or `unanswered`.
+    pub outcome: String,
 }
 
 /// A try that failed.

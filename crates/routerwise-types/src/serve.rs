@@ -28,6 +28,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// What is tried again.
     pub retries: Retries,
+    /// When a second copy of a stream is asked for elsewhere; never when absent.
+    pub hedging: Option<Hedging>,
     /// How replicas are asked whether they are well.
     pub health: HealthChecks,
     /// How engines are asked what they have to do.
@@ -194,6 +196,15 @@ pub struct Retries {
     pub backoff: Duration,
 }
 
+/// When a second copy of a stream is asked for elsewhere, always before the first byte, and as one of its tries.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hedging {
+    /// Where the first one is predicted to miss its target or deadline.
+    pub predicted: bool,
+    /// When the first one has no first byte within the time that this part of its model's last streams took.
+    pub quantile: Option<f64>,
+}
+
 /// How replicas are asked whether they are well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthChecks {
@@ -259,6 +270,7 @@ impl Settings {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             retries: Retries::default(),
+            hedging: None,
             health: HealthChecks::default(),
             engine_metrics: EngineMetrics::default(),
             log: None,
@@ -338,6 +350,16 @@ impl Default for Retries {
             most: 3,
             budget: 0.2,
             backoff: Duration::from_millis(50),
+        }
+    }
+}
+
+impl Default for Hedging {
+    /// A twentieth of the streams is what Dean and Barroso ("The tail at scale", 2013) found to pay.
+    fn default() -> Self {
+        Self {
+            predicted: true,
+            quantile: Some(0.95),
         }
     }
 }

@@ -3,12 +3,23 @@
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use routerwise_types::decisions::{DECISION_SCHEMA, DecisionRecord, FailedTry};
+use routerwise_types::decisions::{DECISION_SCHEMA, DecisionRecord, FailedTry, HedgeRecord};
 
-use super::{End, Exchange};
-use crate::metrics::{AttemptLabels, CauseLabels, GenAi, KeyLabels, RequestLabels, TokenLabels};
+use super::{End, Exchange, Hedged};
+use crate::metrics::{AttemptLabels, CauseLabels, GenAi, HedgeLabels, KeyLabels, RequestLabels, TokenLabels};
 
 const PROVIDER: &str = "routerwise";
+
+impl Hedged {
+    /// As receipts, metrics and logs write it.
+    pub(crate) fn outcome(&self) -> &'static str {
+        match self.won {
+            Some(true) => "won",
+            Some(false) => "lost",
+            None => "unanswered",
+        }
+    }
+}
 
 impl Exchange {
     fn replica_name(&self, model: usize, replica: usize) -> Arc<str> {
@@ -39,6 +50,13 @@ impl Exchange {
                 .failures
                 .get_or_create(&CauseLabels { cause: cause.name() })
                 .inc();
+        }
+        if let Some(hedge) = &self.hedge {
+            let labels = HedgeLabels {
+                why: hedge.hedge.why.name(),
+                outcome: hedge.outcome(),
+            };
+            metrics.hedges.get_or_create(&labels).inc();
         }
         let usage = end.seen.map(|seen| seen.usage).unwrap_or_default();
         let input = usage.prompt_tokens.unwrap_or(self.facts.input_tokens);
@@ -152,6 +170,15 @@ impl Exchange {
                     cause: failed.cause.name().to_owned(),
                 })
                 .collect(),
+            hedge: self.hedge.map(|hedge| HedgeRecord {
+                model: model_name(hedge.send.ticket.model),
+                replica: self
+                    .replica_name(hedge.send.ticket.model, hedge.send.ticket.replica)
+                    .to_string(),
+                why: hedge.hedge.why.name().to_owned(),
+                after: hedge.hedge.after.value(),
+                outcome: hedge.outcome().to_owned(),
+            }),
             status: end.status,
             cause: end.cause.map(|cause| cause.name().to_owned()),
             stream: self.facts.stream,

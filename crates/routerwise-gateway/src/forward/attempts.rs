@@ -11,8 +11,8 @@ use routerwise_types::Timestamp;
 use routerwise_types::hash::{mix, uniform};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::race::{self, Outcome};
 use super::{Ready, receipt};
-use crate::ask::with_model;
 use crate::error::{Cause, Refusal};
 use crate::exchange::Exchange;
 use crate::force::{Force, seconds};
@@ -20,7 +20,7 @@ use crate::headers::{REQUEST_ID, strip_hop_by_hop, to_engine};
 use crate::peek::Peek;
 use crate::relay::{Relay, Terms};
 use crate::response::Out;
-use crate::upstream::{Answer, NoAnswer, Upstream};
+use crate::upstream::Answer;
 
 /// Stands for a try whose replica may be tried again: it counts against attempts and budget, and names no replica.
 const FORGOTTEN: Tried = Tried {
@@ -69,25 +69,11 @@ pub(super) async fn run(mut exchange: Exchange, force: &Arc<Force>, mut ready: R
                 return give_up(exchange, last, why, after);
             }
         };
-        let Some(upstream) = force.upstreams[send.ticket.model]
-            .get(send.ticket.replica)
-            .and_then(Option::as_ref)
-        else {
-            unreachable!("the router was told that this replica is not there");
-        };
         note(&mut exchange, force, &ready, send);
-        let body = with_model(&ready.body, &ready.span, upstream.model());
-        let cause = match ask(&exchange, upstream, &ready, &headers, body).await {
-            Ok(answer) => match retriable(answer.status) {
-                None => return relay(exchange, force, &ready, answer, None),
-                Some(cause) => {
-                    exchange.failed(cause, Some(answer.status));
-                    last = Some((answer, cause));
-                    cause
-                }
-            },
-            Err(cause) => {
-                exchange.failed(cause, None);
+        let cause = match race::run(&mut exchange, force, &ready, &headers, &mut tried, send).await {
+            Outcome::Answer(answer) => return relay(exchange, force, &ready, answer, None),
+            Outcome::Failed { cause, answer } => {
+                last = answer.map(|answer| (answer, cause)).or(last);
                 cause
             }
         };
@@ -95,11 +81,6 @@ pub(super) async fn run(mut exchange: Exchange, force: &Arc<Force>, mut ready: R
             let message = "the answer did not begin before the deadline of the request";
             return exchange.refuse(Refusal::new(Cause::Deadline, message));
         }
-        let ticket = send.ticket;
-        tried.push(Tried {
-            model: ticket.model,
-            replica: ticket.replica,
-        });
         sleep(backoff(force, tried.len(), exchange.number)).await;
     }
 }
@@ -159,50 +140,6 @@ fn note(exchange: &mut Exchange, force: &Force, ready: &Ready, send: Send) {
     }
     let overhead = exchange.read.elapsed().as_secs_f64();
     exchange.gateway.metrics.overhead.observe(overhead);
-}
-
-/// Asks one replica; once more on a new connection where the old one was closed under the request.
-async fn ask(
-    exchange: &Exchange,
-    upstream: &Upstream,
-    ready: &Ready,
-    headers: &http::HeaderMap,
-    body: bytes::Bytes,
-) -> Result<Answer, Cause> {
-    let timeouts = &exchange.force.settings.timeouts;
-    loop {
-        // Without a stream the first byte comes with the last token.
-        let patient = !exchange.facts.stream;
-        let first_byte = Instant::now() + timeouts.first_byte;
-        let until = if patient {
-            ready.until
-        } else {
-            first_byte.min(ready.until)
-        };
-        match upstream.ask(&ready.path, headers.clone(), body.clone(), until).await {
-            Ok(answer) => return Ok(answer),
-            // Each such connection is gone then, so this ends with the last one that was idle.
-            Err(NoAnswer { reused: true, .. }) => {
-                exchange.gateway.metrics.resent.inc();
-            }
-            Err(NoAnswer {
-                cause: Cause::FirstByte,
-                ..
-            }) if until == ready.until => return Err(Cause::Deadline),
-            Err(NoAnswer { cause, .. }) => return Err(cause),
-        }
-    }
-}
-
-/// Why an answer is one that another replica may not give.
-fn retriable(status: StatusCode) -> Option<Cause> {
-    match status {
-        StatusCode::TOO_MANY_REQUESTS => Some(Cause::Upstream429),
-        // What an engine does not have, no other one of its kind has.
-        StatusCode::NOT_IMPLEMENTED | StatusCode::HTTP_VERSION_NOT_SUPPORTED => None,
-        status if status.is_server_error() => Some(Cause::Upstream5xx),
-        _ => None,
-    }
 }
 
 /// Up to so long, twice as long after each further try; drawn, so that many requests that failed together do not come again together.

@@ -14,6 +14,7 @@ const MARGIN: HeaderName = HeaderName::from_static("x-routerwise-margin");
 const PLAN: HeaderName = HeaderName::from_static("x-routerwise-plan");
 const REASON: HeaderName = HeaderName::from_static("x-routerwise-reason");
 const DEGRADED: HeaderName = HeaderName::from_static("x-routerwise-degraded");
+const HEDGE: HeaderName = HeaderName::from_static("x-routerwise-hedge");
 const TRIES: HeaderName = HeaderName::from_static("x-routerwise-tries");
 
 /// Puts the receipt on an answer. Addresses of replicas stay inside: clients get the number.
@@ -46,6 +47,9 @@ pub(super) fn put(headers: &mut HeaderMap, exchange: &Exchange, current: &Curren
     put(REASON, &|text| text.push_str(current.reason));
     if send.degraded {
         put(DEGRADED, &|text| text.push_str("true"));
+    }
+    if let Some(hedge) = &exchange.hedge {
+        put(HEDGE, &|text| text.push_str(hedge.outcome()));
     }
     if !exchange.failed.is_empty() {
         put(TRIES, &|text| {

@@ -45,6 +45,12 @@ pub(crate) struct AttemptLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct HedgeLabels {
+    pub(crate) why: &'static str,
+    pub(crate) outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct RouteModelLabels {
     pub(crate) route: Arc<str>,
     pub(crate) model: Arc<str>,

@@ -16,6 +16,7 @@ impl RouterCore {
         let capacity = match event {
             Event::FirstToken(ticket) => {
                 self.learn_prefill(now, &ticket);
+                self.models[ticket.model].first_tokens.learn(now.since(ticket.at));
                 Capacity::Same
             }
             Event::Finished {
@@ -32,12 +33,13 @@ impl RouterCore {
             }
             Event::Failed { ticket, failure } => self.failed(now, ticket, failure),
             Event::Cancelled(ticket) => {
-                self.room = true;
-                let replica = self.replica_mut(ticket.model, ticket.replica);
-                replica.done();
-                if ticket.probe {
-                    replica.probe_lost(now);
-                }
+                self.cancelled(now, &ticket);
+                Capacity::Same
+            }
+            Event::Overtaken(ticket) => {
+                // As if its first token came now: left out, quantiles would forget the slow ones.
+                self.models[ticket.model].first_tokens.learn(now.since(ticket.at));
+                self.cancelled(now, &ticket);
                 Capacity::Same
             }
             Event::Abandoned { request } => {
@@ -64,6 +66,15 @@ impl RouterCore {
         if capacity == Capacity::Changed {
             self.room = true;
             self.refresh.capacity_changed(now);
+        }
+    }
+
+    fn cancelled(&mut self, now: Timestamp, ticket: &Ticket) {
+        self.room = true;
+        let replica = self.replica_mut(ticket.model, ticket.replica);
+        replica.done();
+        if ticket.probe {
+            replica.probe_lost(now);
         }
     }
 

@@ -15,7 +15,12 @@ impl RouterCore {
     }
 
     /// Replicas that may be sent to now and were not tried for this request.
-    fn usable(&self, now: Timestamp, model: usize, facts: &RequestFacts<'_>) -> impl Iterator<Item = usize> + Clone {
+    pub(super) fn usable(
+        &self,
+        now: Timestamp,
+        model: usize,
+        facts: &RequestFacts<'_>,
+    ) -> impl Iterator<Item = usize> + Clone {
         let replicas = &self.models[model].replicas;
         let tried = facts.tried;
         (0..replicas.len()).filter(move |ix| {

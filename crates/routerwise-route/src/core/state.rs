@@ -5,6 +5,7 @@ use routerwise_types::Timestamp;
 use routerwise_types::plan::{Plan, PlannedModel, RoutePolicy};
 
 use super::CannotRoute;
+use super::hedge::FirstTokens;
 use super::learn::Lateness;
 use super::refresh::Live;
 use crate::curves::{Curves, ModelCurves};
@@ -26,6 +27,8 @@ pub(super) struct ModelState {
     pub(super) prefill: Option<f64>,
     /// Observed over predicted TTFT.
     pub(super) lateness: Lateness,
+    /// Times to the first token of its last answers.
+    pub(super) first_tokens: FirstTokens,
     /// Its slowness when prices were last solved.
     pub(super) slowness_priced: f64,
 }
@@ -39,6 +42,7 @@ impl ModelState {
             occupancy: curves.map(Occupancy::of),
             prefill: curves.map(idle),
             lateness: Lateness::none(curves.map_or(0.0, |curves| curves.ttft.at(0.0).unwrap_or(0.0))),
+            first_tokens: FirstTokens::default(),
             slowness_priced: 1.0,
         }
     }
