@@ -125,10 +125,11 @@ impl State {
     fn of(gateway: &Gateway) -> Self {
         let force = gateway.force();
         let snapshot = force.desk.snapshot();
+        let slots = force.replicas.all();
         let models = snapshot
             .models
             .iter()
-            .zip(&force.upstreams)
+            .zip(slots.iter())
             .map(|(model, upstreams)| Model {
                 name: model.name.clone(),
                 replicas: model

@@ -162,7 +162,15 @@ struct List<'a> {
 
 /// Routes and models that a key may ask; one of them where the path names it.
 fn models(force: &Force, key: Option<&Holder>, path: &str) -> Result<Response<Out>, Refusal> {
-    let served = |model: usize| force.upstreams[model].iter().any(Option::is_some);
+    let slots = force.replicas.all();
+    let looked_for = |model: &str| {
+        force
+            .settings
+            .discover
+            .iter()
+            .any(|discover| discover.like.model == model)
+    };
+    let served = |model: usize| slots[model].iter().any(Option::is_some) || looked_for(&force.names[model]);
     let routes = force.settings.routes.iter().map(|route| route.name.as_str());
     let models = force
         .names

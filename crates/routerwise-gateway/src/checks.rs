@@ -28,9 +28,10 @@ pub(crate) async fn run(force: Weak<Force>) {
 }
 
 async fn check(force: &Arc<Force>, failures: &mut Vec<Vec<u32>>) {
-    failures.resize_with(force.upstreams.len(), Vec::new);
+    let slots = force.replicas.all();
+    failures.resize_with(slots.len(), Vec::new);
     let mut checks = JoinSet::new();
-    for (model, upstreams) in force.upstreams.iter().enumerate() {
+    for (model, upstreams) in slots.iter().enumerate() {
         failures[model].resize(upstreams.len(), 0);
         for (replica, upstream) in upstreams.iter().enumerate() {
             let Some(upstream) = upstream.clone() else { continue };

@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use routerwise_route::RouterCore;
 use routerwise_route::curves::Curves;
-use routerwise_route::event::Event;
 use routerwise_route::facts::ModelSet;
 use routerwise_route::settings::{self as core, Pricing, RouteSettings};
 use routerwise_types::Seconds;
 use routerwise_types::plan::Plan;
 use routerwise_types::serve::{Balance, Key, OutOfReach, Prices, Route, Settings};
 use routerwise_types::workload::Metric;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::desk::Desk;
@@ -22,8 +22,8 @@ use crate::keys::Keys;
 use crate::log::Log;
 use crate::meters::{ModelMeters, RouteMeters};
 use crate::metrics::Metrics;
+use crate::replicas::{Found, Replicas};
 use crate::scorer::Scorer;
-use crate::upstream::Upstream;
 
 /// Times its fair share that a replica may have before its prefixes go elsewhere: the bound that consistent hashing with bounded loads is
 /// mostly run with, a compromise between hits in the cache and even queues.
@@ -70,8 +70,9 @@ pub(crate) struct Force {
     pub(crate) log: Option<Arc<Log>>,
     /// What clients are shown; plain HTTP without.
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
-    /// Replicas by model and number, as the router counts them; nothing where the plan has one that nobody gave an address.
-    pub(crate) upstreams: Vec<Vec<Option<Arc<Upstream>>>>,
+    pub(crate) replicas: Replicas,
+    /// Says that another piece has taken its place: nothing needs to be looked after any more.
+    over: watch::Sender<bool>,
     pub(crate) names: Vec<Arc<str>>,
     pub(crate) models: Vec<ModelMeters>,
     pub(crate) routes: Vec<RouteMeters>,
@@ -85,7 +86,12 @@ impl Force {
     ///
     /// # Errors
     /// What does not go together.
-    pub(crate) fn new(loaded: Loaded, before: Option<&Self>, metrics: &Arc<Metrics>) -> Result<Self, String> {
+    pub(crate) fn new(
+        loaded: Loaded,
+        found: &Found,
+        before: Option<&Self>,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, String> {
         let Loaded {
             settings,
             plan,
@@ -93,13 +99,13 @@ impl Force {
             scorer,
             keys,
         } = loaded;
-        let placed = placed(&settings, &plan)?;
-        let upstreams = upstreams(&placed, before, &settings)?;
+        let slots = before.map(|before| before.replicas.all());
+        let replicas = Replicas::new(&settings, &plan, found, slots.as_deref())?;
         let core_settings = core_settings(&settings, &plan)?;
         let core = RouterCore::new(&plan, curves, core_settings).map_err(|error| error.to_string())?;
         let now = Instant::now();
         let desk = Desk::new(core, now);
-        tell(&desk, &plan, &placed);
+        replicas.introduce(&desk, &plan);
         let names: Vec<Arc<str>> = plan.models.iter().map(|model| model.name.as_str().into()).collect();
         let targets = targets(&settings, &plan)?;
         let log = log(&settings, before, metrics)?;
@@ -123,7 +129,8 @@ impl Force {
             keys,
             log,
             tls,
-            upstreams,
+            replicas,
+            over: watch::Sender::new(false),
             names,
             models,
             routes,
@@ -132,6 +139,16 @@ impl Force {
             settings,
             plan,
         })
+    }
+
+    /// Another piece has taken its place.
+    pub(crate) fn supersede(&self) {
+        self.over.send_replace(true);
+    }
+
+    /// Hears when that happens, or when nobody uses it any more.
+    pub(crate) fn over(&self) -> watch::Receiver<bool> {
+        self.over.subscribe()
     }
 
     pub(crate) fn target(&self, name: &str) -> Option<Target> {
@@ -166,75 +183,6 @@ impl Force {
         let snapshot = self.desk.snapshot();
         let mut replicas = snapshot.models.iter().flat_map(|model| &model.replicas);
         replicas.any(|replica| replica.present && replica.healthy)
-    }
-}
-
-/// Endpoints by model and replica number.
-type Placed = Vec<Vec<Option<routerwise_types::serve::Endpoint>>>;
-
-fn placed(settings: &Settings, plan: &Plan) -> Result<Placed, String> {
-    let mut placed: Placed = plan
-        .models
-        .iter()
-        .map(|model| vec![None; model.replicas.len()])
-        .collect();
-    for endpoint in &settings.replicas {
-        let Some(model) = plan.models.iter().position(|model| model.name == endpoint.model) else {
-            let known: Vec<String> = plan.models.iter().map(|model| format!("`{}`", model.name)).collect();
-            return Err(format!(
-                "a replica is of `{}`, which is no model of the plan; it has {}",
-                endpoint.model,
-                known.join(", ")
-            ));
-        };
-        let slots = &mut placed[model];
-        let at = endpoint
-            .replica
-            .filter(|nth| slots.get(*nth).is_some_and(Option::is_none))
-            .or_else(|| slots.iter().position(Option::is_none));
-        match at {
-            Some(at) => slots[at] = Some(endpoint.clone()),
-            None => slots.push(Some(endpoint.clone())),
-        }
-    }
-    if placed.iter().flatten().all(Option::is_none) {
-        return Err("no replica has an address".to_owned());
-    }
-    Ok(placed)
-}
-
-/// Those whose settings are the same keep their connections.
-fn upstreams(
-    placed: &Placed,
-    before: Option<&Force>,
-    settings: &Settings,
-) -> Result<Vec<Vec<Option<Arc<Upstream>>>>, String> {
-    let old: Vec<&Arc<Upstream>> =
-        before.map_or_else(Vec::new, |before| before.upstreams.iter().flatten().flatten().collect());
-    let one = |endpoint: &routerwise_types::serve::Endpoint| match old
-        .iter()
-        .find(|old| old.fits(endpoint, &settings.timeouts))
-    {
-        Some(kept) => Ok(Arc::clone(kept)),
-        None => Upstream::new(endpoint.clone(), &settings.timeouts).map(Arc::new),
-    };
-    let of_model = |slots: &Vec<Option<routerwise_types::serve::Endpoint>>| {
-        slots.iter().map(|slot| slot.as_ref().map(one).transpose()).collect()
-    };
-    placed.iter().map(of_model).collect()
-}
-
-/// Tells the router which of the plan's replicas are there, and which are there beside them.
-fn tell(desk: &Desk, plan: &Plan, placed: &Placed) {
-    for (model, slots) in placed.iter().enumerate() {
-        let planned = plan.models[model].replicas.len();
-        for (replica, slot) in slots.iter().enumerate() {
-            if replica >= planned {
-                desk.observe(Event::ReplicaAdded { model });
-            } else if slot.is_none() {
-                desk.observe(Event::ReplicaRemoved { model, replica });
-            }
-        }
     }
 }
 
@@ -332,7 +280,8 @@ fn targets(settings: &Settings, plan: &Plan) -> Result<HashMap<String, Target>, 
         }
         targets.insert(model.name.clone(), Target::Model(ix));
     }
-    for endpoint in &settings.replicas {
+    let found = settings.discover.iter().map(|discover| &discover.like);
+    for endpoint in settings.replicas.iter().chain(found) {
         let served_as = endpoint.served_as.as_ref();
         let model = plan.models.iter().position(|model| model.name == endpoint.model);
         if let (Some(served_as), Some(model)) = (served_as, model) {

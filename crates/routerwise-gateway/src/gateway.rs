@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
+use tokio::runtime::Handle;
 
 use crate::admission::Door;
 use crate::desk::Desk;
+use crate::discover::{self, Known};
 use crate::force::{Force, Loaded};
 use crate::metrics::{Metrics, PlanLabels, ReplicaLabels, ResultLabels};
 
@@ -56,9 +58,11 @@ impl fmt::Debug for Gateway {
 }
 
 impl Gateway {
-    pub(crate) fn new(source: Box<dyn Source>) -> Result<Arc<Self>, String> {
+    pub(crate) async fn new(source: Box<dyn Source>) -> Result<Arc<Self>, String> {
         let metrics = Metrics::new();
-        let force = Arc::new(Force::new(source.load()?, None, &metrics)?);
+        let loaded = source.load()?;
+        let found = discover::first(&loaded.settings.discover, None).await;
+        let force = Arc::new(Force::new(loaded, &found, None, &metrics)?);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let nanos = u64::try_from(now.as_nanos() & u128::from(u64::MAX)).unwrap_or(0);
         let gateway = Self {
@@ -103,9 +107,10 @@ impl Gateway {
         tokio::spawn(Desk::keep(Arc::downgrade(&force.desk)));
         tokio::spawn(crate::checks::run(Arc::downgrade(force)));
         tokio::spawn(crate::gauges::run(Arc::downgrade(force)));
+        discover::begin(force, &self.metrics);
     }
 
-    /// Reads everything again and puts it in force, or leaves all as it is and says why. Blocks: it reads files.
+    /// Reads everything again and puts it in force, or leaves all as it is and says why. Blocks: it reads files, and asks where replicas are.
     pub(crate) fn reload(&self) -> Result<String, String> {
         let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.force();
@@ -115,7 +120,10 @@ impl Gateway {
             if !unchanged {
                 return Err("the addresses that the gateway listens on change only when it is started anew".to_owned());
             }
-            let force = Force::new(loaded, Some(&before), &self.metrics)?;
+            // Sources that are the same know already; new ones are given a moment, so that no model is without replicas meanwhile.
+            let known = Known::of(&before);
+            let found = Handle::current().block_on(discover::first(&loaded.settings.discover, Some(&known)));
+            let force = Force::new(loaded, &found, Some(&before), &self.metrics)?;
             crate::server::guard(&force)?;
             Ok(force)
         });
@@ -126,6 +134,7 @@ impl Gateway {
                 let force = Arc::new(force);
                 self.door.resize(&force.settings.limits);
                 self.force.store(Arc::clone(&force));
+                before.supersede();
                 self.begin(&force);
                 tracing::info!(plan = %force.plan_name, "reloaded");
                 Ok(force.plan_name.clone())
@@ -155,9 +164,12 @@ impl Gateway {
         self.metrics.replica_up.clear();
         self.metrics.replica_in_flight.clear();
         self.metrics.engines.clear();
-        for (model, upstreams) in snapshot.models.iter().zip(&force.upstreams) {
+        for (model, upstreams) in snapshot.models.iter().zip(force.replicas.all().iter()) {
             for (replica, upstream) in model.replicas.iter().zip(upstreams) {
-                let Some(upstream) = upstream else { continue };
+                // One that is gone is not down.
+                let Some(upstream) = upstream.as_ref().filter(|_| replica.present) else {
+                    continue;
+                };
                 let labels = ReplicaLabels {
                     model: model.name.as_str().into(),
                     replica: upstream.name().into(),

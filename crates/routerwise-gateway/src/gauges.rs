@@ -65,7 +65,9 @@ pub(crate) async fn run(force: Weak<Force>) {
         return;
     };
     loop {
-        let Some(now) = force.upgrade() else { return };
+        let Some(now) = force.upgrade().filter(|force| !*force.over().borrow()) else {
+            return;
+        };
         ask_all(&now).await;
         drop(now);
         tokio::time::sleep(every).await;
@@ -74,7 +76,7 @@ pub(crate) async fn run(force: Weak<Force>) {
 
 async fn ask_all(force: &Arc<Force>) {
     let mut questions = JoinSet::new();
-    for (model, upstreams) in force.upstreams.iter().enumerate() {
+    for (model, upstreams) in force.replicas.all().iter().enumerate() {
         for (replica, upstream) in upstreams.iter().enumerate() {
             let Some(upstream) = upstream.clone().filter(|upstream| upstream.spared.is_asked()) else {
                 continue;

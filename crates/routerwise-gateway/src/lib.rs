@@ -6,8 +6,8 @@
 //!
 //! In reading order: [`server`] listens; `api` says which path does what; `forward` takes a request through all of it, with what it needs
 //! (`headers`, `keys`, `admission`, `body`, `ask`, `scorer`, `desk`, `upstream`, `relay`, `peek`); `exchange` accounts for it in `metrics` and
-//! `log`. [`force`] is what is in force and exchanged as one by [`gateway`]; `admin`, `reload`, `checks` and
-//! `gauges` keep it up to date.
+//! `log`. [`force`] is what is in force and exchanged as one by [`gateway`]; `admin`, `reload`, `replicas`,
+//! `discover`, `checks` and `gauges` keep it up to date.
 
 mod admin;
 mod admission;
@@ -16,6 +16,7 @@ mod ask;
 mod body;
 mod checks;
 mod desk;
+mod discover;
 mod error;
 mod exchange;
 mod force;
@@ -30,6 +31,7 @@ mod metrics;
 mod peek;
 mod relay;
 mod reload;
+mod replicas;
 mod response;
 mod scorer;
 mod server;

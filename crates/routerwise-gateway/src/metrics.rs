@@ -19,7 +19,7 @@ use prometheus_client::registry::Registry;
 use engines::Engines;
 pub(crate) use labels::{
     AttemptLabels, CauseLabels, GenAi, HedgeLabels, KeyLabels, ModelLabels, PlanLabels, ReplicaLabels, RequestLabels,
-    ResultLabels, RouteModelLabels, TokenLabels,
+    ResultLabels, RouteModelLabels, SourceLabels, TokenLabels,
 };
 
 type FloatGauge = Gauge<f64, AtomicU64>;
@@ -53,6 +53,8 @@ pub(crate) struct Metrics {
     pub(crate) replica_up: Family<ReplicaLabels, Gauge>,
     pub(crate) replica_in_flight: Family<ReplicaLabels, Gauge>,
     pub(crate) engines: Engines,
+    pub(crate) discovered: Family<SourceLabels, Gauge>,
+    pub(crate) discovery_failures: Family<SourceLabels, Counter>,
     pub(crate) in_flight: Gauge,
     pub(crate) waiting: Gauge,
     pub(crate) buffered: Gauge,
@@ -192,6 +194,16 @@ impl Metrics {
                 Family::default()
             ),
             engines,
+            discovered: metric!(
+                "routerwise_discovered",
+                "Replicas that were found by name or in Kubernetes",
+                Family::default()
+            ),
+            discovery_failures: metric!(
+                "routerwise_discovery_failures",
+                "Times that replicas could not be looked for",
+                Family::default()
+            ),
             in_flight: metric!("routerwise_in_flight", "Requests being answered", Gauge::default()),
             waiting: metric!(
                 "routerwise_waiting",

@@ -52,7 +52,7 @@ pub struct Server {
 pub struct Reloader(Arc<Gateway>);
 
 impl Reloader {
-    /// Reads everything again. Blocks.
+    /// Reads everything again. Blocks: call it where the runtime of the gateway lets calls block.
     ///
     /// # Errors
     /// What is wrong; what was in force still is.
@@ -96,7 +96,7 @@ impl Server {
     /// # Errors
     /// [`CannotServe`].
     pub async fn bind(source: Box<dyn Source>) -> Result<Self, CannotServe> {
-        let gateway = Gateway::new(source).map_err(CannotServe::Inputs)?;
+        let gateway = Gateway::new(source).await.map_err(CannotServe::Inputs)?;
         let force = gateway.force();
         guard(&force).map_err(CannotServe::Inputs)?;
         let listener = listen(force.settings.listen).await?;

@@ -1,6 +1,6 @@
 //! Asking one replica once: from a request to the first byte of the answer's body, or why there is none.
 
-mod connect;
+pub(crate) mod connect;
 
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ pub(crate) struct Upstream {
     pub(crate) endpoint: Endpoint,
     scheme: Scheme,
     authority: Authority,
+    /// Host and port of where it is.
+    name: String,
     /// What its paths begin with, without a slash at the end.
     prefix: String,
     credential: Option<HeaderValue>,
@@ -80,6 +82,13 @@ impl Upstream {
         if authority.as_str().contains('@') {
             return Err(wrong("holds a password: use `key-env` or `key-file`"));
         }
+        // One that was found keeps its host's name, which its certificate has, and is asked at its own port.
+        let authority = match endpoint.at {
+            Some(at) => Authority::try_from(format!("{}:{}", authority.host(), at.port()))
+                .map_err(|error| wrong(&format!("is no address: {error}")))?,
+            None => authority,
+        };
+        let name = endpoint.at.map_or_else(|| authority.to_string(), |at| at.to_string());
         if uri.query().is_some() {
             return Err(wrong("has a `?` part"));
         }
@@ -101,10 +110,15 @@ impl Upstream {
             .pool_max_idle_per_host(MOST_IDLE)
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
-            .build(Connector::new(tls::client(&endpoint)?, timeouts.connect));
+            .build(Connector::new(
+                tls::client(&endpoint)?,
+                timeouts.connect,
+                endpoint.at.map(|at| at.ip()),
+            ));
         Ok(Self {
             scheme,
             authority,
+            name,
             prefix,
             credential: credential.transpose()?,
             client,
@@ -127,7 +141,7 @@ impl Upstream {
 
     /// Its address in receipts and logs: host and port.
     pub(crate) fn name(&self) -> &str {
-        self.authority.as_str()
+        &self.name
     }
 
     fn uri(&self, path: &str) -> Uri {

@@ -1,5 +1,6 @@
 //! `serve.toml`: how the gateway runs. Everything in it has a usual value; what is written replaces it.
 
+mod discover;
 mod endpoints;
 mod keys;
 mod replica;
@@ -17,6 +18,8 @@ use crate::file;
 use crate::problem::Problems;
 use crate::quantity::{FRACTION, MEMORY, TIME};
 use crate::text::{Document, Table, Value};
+
+use replica::Replica;
 
 pub use endpoints::load_endpoints;
 pub use keys::{key_entry, load_keys};
@@ -72,11 +75,16 @@ fn read(document: &Document) -> Option<Settings> {
     if let Some(list) = root.take("route").and_then(Value::list) {
         settings.routes = list.into_iter().filter_map(|value| route(value.table()?)).collect();
     }
-    if let Some(list) = root.take("replica").and_then(Value::list) {
-        let replicas = list.into_iter();
-        settings.replicas = replicas
-            .filter_map(|value| replica::read(document, value.table()?))
-            .collect();
+    let cluster = root.take("kubernetes").and_then(Value::table);
+    let cluster = cluster
+        .map(|table| discover::cluster(document, table))
+        .unwrap_or_default();
+    for value in root.take("replica").and_then(Value::list).unwrap_or_default() {
+        match value.table().and_then(|table| replica::read(document, table, &cluster)) {
+            Some(Replica::Named(endpoint)) => settings.replicas.push(endpoint),
+            Some(Replica::Found(discover)) => settings.discover.push(discover),
+            None => {}
+        }
     }
     if let Some(table) = root.take("limits").and_then(Value::table) {
         limits(table, &mut settings.limits);
@@ -277,6 +285,8 @@ fn log(document: &Document, mut table: Table<'_>) -> Option<DecisionLog> {
 
 #[cfg(test)]
 mod tests {
+    use routerwise_types::serve::{Discover, DiscoverBy, EndpointSlices, ServicePort};
+
     use super::*;
 
     fn read_text(text: &str) -> Result<Settings, Vec<String>> {
@@ -357,6 +367,71 @@ mod tests {
         assert_eq!(metrics.path, "/engine");
         assert_eq!(metrics.every, Some(Duration::from_millis(250)));
         assert_eq!(settings.log.unwrap().size, 1_000_000);
+    }
+
+    #[test]
+    fn replicas_may_be_looked_for() {
+        let settings = read_text(
+            r#"
+            [kubernetes]
+            api = "http://127.0.0.1:8001"
+            namespace = "models"
+            [[replica]]
+            model = "small"
+            url = "http://small-engines:8000"
+            discover = "dns"
+            every = "2 s"
+            [[replica]]
+            model = "large"
+            discover = "endpoint-slices"
+            service = "large-engines"
+            port = "http"
+            [[replica]]
+            model = "large"
+            discover = "endpoint-slices"
+            service = "more"
+            namespace = "elsewhere"
+            port = 8000
+            url = "https://more.elsewhere.svc/v1"
+            "#,
+        )
+        .unwrap();
+        assert!(settings.replicas.is_empty());
+        let [dns, slices, more] = &settings.discover[..] else {
+            panic!("{:?}", settings.discover)
+        };
+        let every = Duration::from_secs(2);
+        assert_eq!(dns.by, DiscoverBy::Dns { every });
+        assert_eq!(slices.like.url, "http://large-engines.models.svc");
+        let by = |discover: &Discover| match &discover.by {
+            DiscoverBy::EndpointSlices(slices) => slices.clone(),
+            DiscoverBy::Dns { .. } => panic!("{discover:?}"),
+        };
+        assert_eq!(
+            by(slices),
+            EndpointSlices {
+                service: "large-engines".to_owned(),
+                namespace: "models".to_owned(),
+                port: Some(ServicePort::Name("http".to_owned())),
+                api: "http://127.0.0.1:8001".to_owned(),
+                token: None,
+                ca: None,
+            }
+        );
+        assert_eq!(
+            (by(more).namespace.as_str(), by(more).port),
+            ("elsewhere", Some(ServicePort::Number(8000)))
+        );
+        let problems = read_text(
+            "[[replica]]\nmodel = \"a\"\ndiscover = \"endpoint-slices\"\nservice = \"A/b\"\n\
+             [[replica]]\nmodel = \"a\"\ndiscover = \"mdns\"\nurl = \"http://a\"\n\
+             [[replica]]\nmodel = \"a\"\ndiscover = \"dns\"\nreplica = 1\nurl = \"http://a\"\n",
+        )
+        .unwrap_err()
+        .join("\n");
+        for part in ["no name in Kubernetes", "mdns", "`replica` is the number of one"] {
+            assert!(problems.contains(part), "{part} is not in\n{problems}");
+        }
     }
 
     #[test]

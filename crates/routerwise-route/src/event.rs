@@ -54,7 +54,12 @@ pub enum Event {
         /// What was in flight on it from here when it was asked ([`crate::RouterCore::outstanding`]): the rest is that of others.
         own: u32,
     },
-    /// A replica more than there were; its index is the next one.
+    /// A replica more than the plan has, that was there before the router: it has its whole share from the start. Its index is the next one.
+    ReplicaThere {
+        /// Which model's.
+        model: usize,
+    },
+    /// A replica more than there were, which is ramped; its index is the next one.
     ReplicaAdded {
         /// Which model's.
         model: usize,

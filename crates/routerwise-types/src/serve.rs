@@ -20,6 +20,8 @@ pub struct Settings {
     pub routes: Vec<Route>,
     /// Where the models' replicas answer.
     pub replicas: Vec<Endpoint>,
+    /// Replicas that are looked for beside those.
+    pub discover: Vec<Discover>,
     /// File of API keys, if clients need one.
     pub keys: Option<PathBuf>,
     /// Bounds.
@@ -117,6 +119,8 @@ pub struct Endpoint {
     pub model: String,
     /// Number among its replicas in the plan, where that is known.
     pub replica: Option<usize>,
+    /// Where it was found: this address is asked, by the name that `url` has. Looked up by that name when absent.
+    pub at: Option<SocketAddr>,
     /// Base address, such as `http://10.0.0.4:8000`.
     pub url: String,
     /// What the engine calls the model; the plan's name when absent.
@@ -143,6 +147,64 @@ impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} at {}", self.model, self.url)
     }
+}
+
+/// Replicas of one model that come and go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Discover {
+    /// What all of them share: everything but the address.
+    pub like: Endpoint,
+    /// Who knows where they are.
+    pub by: DiscoverBy,
+}
+
+/// Who knows where replicas are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DiscoverBy {
+    /// The name service: every address of the host that the replicas' address names is one.
+    Dns {
+        /// Time between two look-ups.
+        every: Duration,
+    },
+    /// Kubernetes: every ready endpoint of a Service is one.
+    EndpointSlices(EndpointSlices),
+}
+
+impl DiscoverBy {
+    /// As metrics and logs write it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Dns { .. } => "dns",
+            Self::EndpointSlices(_) => "endpoint-slices",
+        }
+    }
+}
+
+/// A Service of Kubernetes, and how its endpoints are watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointSlices {
+    /// The Service.
+    pub service: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Which port of its endpoints; their only one when absent.
+    pub port: Option<ServicePort>,
+    /// Address of the API server.
+    pub api: String,
+    /// File of the token that it wants; read anew for every request, because such tokens are exchanged every hour.
+    pub token: Option<PathBuf>,
+    /// Authority that signed its certificate, PEM; those of the system when absent.
+    pub ca: Option<PathBuf>,
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServicePort {
+    /// By its name.
+    Name(String),
+    /// By its number at the endpoints.
+    Number(u16),
 }
 
 /// Bounds of everything that could grow.
@@ -266,6 +328,7 @@ impl Settings {
             tls: None,
             routes: vec![Route::usual()],
             replicas,
+            discover: Vec::new(),
             keys: None,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
@@ -302,6 +365,7 @@ impl Endpoint {
         Self {
             model: model.into(),
             replica: None,
+            at: None,
             url: url.into(),
             served_as: None,
             credential: None,

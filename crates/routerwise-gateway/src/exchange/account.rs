@@ -23,8 +23,8 @@ impl Hedged {
 
 impl Exchange {
     fn replica_name(&self, model: usize, replica: usize) -> Arc<str> {
-        let upstream = self.force.upstreams[model].get(replica).and_then(Option::as_ref);
-        upstream.map_or("?", |upstream| upstream.name()).into()
+        let upstream = self.force.replicas.get(model, replica);
+        upstream.map_or("?".into(), |upstream| upstream.name().into())
     }
 
     pub(super) fn count_attempt(&self, model: usize, replica: usize, outcome: &'static str) {

@@ -184,6 +184,10 @@ fn give_up(exchange: Exchange, last: Option<(Answer, Cause)>, why: Shed, after: 
         return exchange.refuse(Refusal::new(cause, message).after(after));
     }
     let refusal = match why {
+        // Its replicas are looked for, and may come.
+        Shed::NoModel if !exchange.force.settings.discover.is_empty() => {
+            Refusal::new(Cause::NoModel, "no replica that may answer this request is there now")
+        }
         Shed::NoModel => {
             Refusal::new(Cause::NoSuchModel, "no model that may answer this request is running").param("model")
         }

@@ -176,10 +176,7 @@ struct Question<'a> {
 impl Question<'_> {
     /// Asks one replica; once more on a new connection where the old one was closed under the request.
     async fn ask(&self, send: Send) -> Result<Answer, Cause> {
-        let Some(upstream) = self.force.upstreams[send.ticket.model]
-            .get(send.ticket.replica)
-            .and_then(Option::as_ref)
-        else {
+        let Some(upstream) = self.force.replicas.get(send.ticket.model, send.ticket.replica) else {
             unreachable!("the router was told that this replica is not there");
         };
         let body = with_model(&self.ready.body, &self.ready.span, upstream.model());

@@ -67,6 +67,13 @@ pub(crate) struct ReplicaLabels {
     pub(crate) replica: Arc<str>,
 }
 
+/// Who knows where a model's replicas are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct SourceLabels {
+    pub(crate) model: Arc<str>,
+    pub(crate) by: &'static str,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct PlanLabels {
     pub(crate) plan: String,

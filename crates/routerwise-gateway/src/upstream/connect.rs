@@ -1,6 +1,7 @@
 //! Connections to replicas: with a limit of time, TLS where the address says so, and a count of how often each was used.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,10 +11,11 @@ use std::time::Duration;
 use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tower::Service;
 
 /// Where a connection that went silent is found dead without anything being sent: engines may take minutes for an answer.
@@ -36,15 +38,42 @@ impl Uses {
     }
 }
 
+/// Where a host is: at the one address where it was found, or where the name service says.
+#[derive(Clone, Copy, Debug)]
+struct Resolver(Option<IpAddr>);
+
+impl Service<Name> for Resolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let found = self.0;
+        Box::pin(async move {
+            // The port is that of the address that is asked.
+            let addresses: Vec<SocketAddr> = match found {
+                Some(found) => vec![SocketAddr::new(found, 0)],
+                None => lookup_host((name.as_str(), 0)).await?.collect(),
+            };
+            Ok(addresses.into_iter())
+        })
+    }
+}
+
 #[derive(Clone, Debug)]
-pub(super) struct Connector {
-    inner: HttpsConnector<HttpConnector>,
+pub(crate) struct Connector {
+    inner: HttpsConnector<HttpConnector<Resolver>>,
     limit: Duration,
 }
 
 impl Connector {
-    pub(super) fn new(tls: ClientConfig, limit: Duration) -> Self {
-        let mut http = HttpConnector::new();
+    /// Connections to hosts by their names, or all of them to one address.
+    pub(crate) fn new(tls: ClientConfig, limit: Duration, at: Option<IpAddr>) -> Self {
+        let mut http = HttpConnector::new_with_resolver(Resolver(at));
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_keepalive(Some(KEEP_ALIVE));
@@ -87,7 +116,7 @@ impl Service<Uri> for Connector {
 
 /// A connection and how often it was used.
 #[derive(Debug)]
-pub(super) struct Counted {
+pub(crate) struct Counted {
     stream: Stream,
     uses: Uses,
 }

@@ -6,6 +6,7 @@
     reason = "each test file uses its own part; the panic is the report"
 )]
 
+pub(crate) mod kubernetes;
 pub(crate) mod plan;
 pub(crate) mod upstream;
 

@@ -56,6 +56,10 @@ impl RouterCore {
                 self.replica_mut(model, replica).reported(now, gauges, own);
                 Capacity::Same
             }
+            Event::ReplicaThere { model } => {
+                self.models[model].replicas.push(Replica::planned());
+                Capacity::Changed
+            }
             Event::ReplicaAdded { model } => {
                 self.models[model].replicas.push(Replica::added(now));
                 Capacity::Changed

@@ -109,9 +109,13 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
     let first = files.load()?;
     if args.check {
         let n_replicas = first.settings.replicas.len();
+        let beside = match first.settings.discover.len() {
+            0 => String::new(),
+            n => format!(" and those that {n} entries look for"),
+        };
         writeln!(
             out,
-            "plan {} can be served, by {n_replicas} replicas",
+            "plan {} can be served, by {n_replicas} replicas{beside}",
             first.plan.id.short()
         )?;
         return Ok(Answer::Yes);

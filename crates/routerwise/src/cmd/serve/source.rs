@@ -93,7 +93,7 @@ impl Files {
         if let Some(file) = &args.endpoints {
             settings.replicas.extend(load_endpoints(file)?);
         }
-        if settings.replicas.is_empty() {
+        if settings.replicas.is_empty() && settings.discover.is_empty() {
             return Err(Failure::Request {
                 what: "nothing says where the plan's engines answer".to_owned(),
                 help: "give `--upstream MODEL=URL`, `--endpoints FILE`, or `[[replica]]` in serve.toml".to_owned(),
