@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use routerwise_types::labels::{Endpoint, Question};
 
 use crate::chat::Answer;
+use crate::heard::heard;
 use crate::journal::Journal;
 use crate::run::{Run, answer_key, score_key};
 use crate::score::{self, Remark, Scored, Scorer};
@@ -123,7 +124,8 @@ impl Run {
             let mut row = LabelRow {
                 id: question.id.clone(),
                 source: question.source.clone(),
-                text: question.text.clone(),
+                // What a predictor will read when such a chat is served.
+                text: question.chat.as_ref().map_or_else(|| question.text.clone(), heard),
                 prompt_tokens: None,
                 weight: question.weight,
                 scores: Vec::new(),

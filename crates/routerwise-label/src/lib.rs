@@ -17,9 +17,11 @@ pub mod sample;
 pub mod score;
 pub mod trouble;
 
+mod heard;
 mod template;
 
 pub use endpoint::Patience;
+pub use heard::heard;
 pub use journal::Journal;
 pub use run::Run;
 pub use score::Scorer;
