@@ -15,6 +15,8 @@ use crate::text::{nearest, quoted};
 
 /// Column that says what predicted the scores, the same in every row.
 pub const PREDICTED_BY: &str = "predicted_by";
+/// Column that says how much a prompt counts.
+const WEIGHT: &str = "weight";
 
 /// Prompts with the measured score of each model.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +29,8 @@ pub struct Labels {
     pub texts: Vec<String>,
     /// Where each prompt comes from; empty where the file does not say.
     pub sources: Vec<String>,
+    /// How much each prompt counts, relative to the others; 1 where the file does not say.
+    pub weights: Vec<f32>,
     /// Names of the models.
     pub models: Vec<String>,
     /// For each model one score per prompt, in [0, 1].
@@ -58,6 +62,7 @@ impl Labels {
             ids: texts(&self.ids),
             texts: texts(&self.texts),
             sources: texts(&self.sources),
+            weights: numbers(&self.weights),
             models: self.models.clone(),
             predicted: self.predicted.as_ref().map(table),
             predicted_by: self.predicted_by.clone(),
@@ -80,7 +85,7 @@ impl Labels {
 pub fn read(path: &Path, only: &[String]) -> Result<Labels, Problems> {
     let one = |problem: Problem| Problems(vec![problem]);
     let wanted = |name: &str| {
-        ["prompt_id", "prompt", "source", PREDICTED_BY].contains(&name)
+        ["prompt_id", "prompt", "source", WEIGHT, PREDICTED_BY].contains(&name)
             || ["score:", "label:", "pred:"]
                 .iter()
                 .any(|prefix| name.starts_with(prefix))
@@ -97,6 +102,10 @@ pub fn read(path: &Path, only: &[String]) -> Result<Labels, Problems> {
                 .ok()
         })
         .collect();
+    let weights = weights(&columns).unwrap_or_else(|wrong| {
+        problems.push(wrong.at(path));
+        Vec::new()
+    });
     if columns.n_rows == 0 {
         problems.push(Problem::new(path, "holds no prompts").help("add at least one row below the header"));
     }
@@ -123,6 +132,7 @@ pub fn read(path: &Path, only: &[String]) -> Result<Labels, Problems> {
             .collect(),
         texts: texts("prompt").into_iter().map(Option::unwrap_or_default).collect(),
         sources: texts("source").into_iter().map(Option::unwrap_or_default).collect(),
+        weights: kept.iter().map(|row| weights[*row]).collect(),
         predicted: predicted(&columns, &models, &kept),
         predicted_by: texts(PREDICTED_BY).into_iter().flatten().next(),
         published: published(&columns, &models, &kept),
@@ -183,6 +193,22 @@ fn scores(columns: &Columns, model: &str) -> Result<Vec<Option<f32>>, Wrong> {
         ));
     }
     Ok(numbers.into_iter().map(|score| score.map(narrow)).collect())
+}
+
+/// How much each row counts.
+fn weights(columns: &Columns) -> Result<Vec<f32>, Wrong> {
+    let Some(numbers) = columns.numbers(WEIGHT) else {
+        return Ok(vec![1.0; columns.n_rows]);
+    };
+    let numbers = numbers?;
+    let weight = |(row, weight): (usize, Option<f64>)| match weight.unwrap_or(1.0) {
+        weight if weight > 0.0 && weight < 1e9 => Ok(narrow(weight)),
+        weight => Err(Wrong::new(
+            format!("has the weight {weight} in column `{WEIGHT}`, row {}", row + 1),
+            "write a positive number, or leave the column out to weigh all alike",
+        )),
+    };
+    numbers.into_iter().enumerate().map(weight).collect()
 }
 
 /// What `score:<model>` holds where `label:<model>` holds what was measured, of every model.

@@ -118,6 +118,7 @@ fn member_scores(known: Known<'_>, part: &[usize], pool: &[&str], seed: u64) -> 
         models: known.models,
         texts: &texts,
         labels: &labels,
+        weights: &[],
     };
     let options = Options {
         seed,

@@ -63,6 +63,7 @@ impl Data {
             models: &self.models,
             texts: &self.texts,
             labels: &self.labels,
+            weights: &[],
         }
     }
 }

@@ -19,24 +19,25 @@ pub struct Calibrator {
 }
 
 impl Calibrator {
-    /// Fitted to raw predictions by fits that had not seen the labels, a column for each model; with the scores that they become.
-    pub(crate) fn fit(mut columns: Vec<Vec<f32>>, labels: &[Vec<f32>]) -> (Self, Vec<Vec<f32>>) {
+    /// Fitted to raw predictions by fits that had not seen the labels, a column for each model, of rows that count so much; with the scores
+    /// that they become.
+    pub(crate) fn fit(mut columns: Vec<Vec<f32>>, labels: &[Vec<f32>], counts: &[f32]) -> (Self, Vec<Vec<f32>>) {
         let maps: Vec<Calibration> = columns
             .iter()
             .zip(labels)
-            .map(|(raw, labels)| Calibration::fit(raw, labels))
+            .map(|(raw, labels)| Calibration::fit(raw, labels, counts))
             .collect();
         for (map, column) in maps.iter().zip(&mut columns) {
             column.iter_mut().for_each(|raw| *raw = map.score(*raw));
         }
-        let means: Vec<f32> = labels.iter().map(|column| mean(column)).collect();
+        let means: Vec<f32> = labels.iter().map(|column| weighed_mean(column, counts)).collect();
         let middle = mean(&means);
         let mut calibrator = Self {
             maps,
             usual: means.iter().map(|mean| mean - middle).collect(),
             believed: 1.0,
         };
-        calibrator.believed = calibrator.part_come_true(&columns, labels);
+        calibrator.believed = calibrator.part_come_true(&columns, labels, counts);
         let mut scores = vec![0.0; labels.len()];
         for row in 0..columns.first().map_or(0, Vec::len) {
             scores
@@ -68,9 +69,9 @@ impl Calibrator {
     }
 
     /// Slope of real against predicted differences.
-    fn part_come_true(&self, columns: &[Vec<f32>], labels: &[Vec<f32>]) -> f32 {
+    fn part_come_true(&self, columns: &[Vec<f32>], labels: &[Vec<f32>], counts: &[f32]) -> f32 {
         let (mut both, mut square) = (0.0, 0.0);
-        for row in 0..columns.first().map_or(0, Vec::len) {
+        for (row, count) in counts.iter().map(|count| f64::from(*count)).enumerate() {
             let middle = |table: &[Vec<f32>]| {
                 #[expect(clippy::cast_precision_loss, reason = "a number of models")]
                 let n = table.len() as f32;
@@ -79,8 +80,8 @@ impl Calibrator {
             let (predicted, real) = (middle(columns), middle(labels));
             for ((column, labels), usual) in columns.iter().zip(labels).zip(&self.usual) {
                 let difference = f64::from(column[row] - predicted - usual);
-                both += difference * f64::from(labels[row] - real - usual);
-                square += difference * difference;
+                both += count * difference * f64::from(labels[row] - real - usual);
+                square += count * difference * difference;
             }
         }
         if square > 1e-9 {
@@ -95,6 +96,15 @@ impl Calibrator {
 fn mean(values: &[f32]) -> f32 {
     let sum: f64 = values.iter().map(|value| f64::from(*value)).sum();
     crate::rows::narrow(sum / values.len().max(1) as f64)
+}
+
+fn weighed_mean(values: &[f32], counts: &[f32]) -> f32 {
+    let products = values.iter().zip(counts);
+    let sum: f64 = products
+        .map(|(value, count)| f64::from(*value) * f64::from(*count))
+        .sum();
+    let n: f64 = counts.iter().map(|count| f64::from(*count)).sum();
+    crate::rows::narrow(sum / n.max(f64::MIN_POSITIVE))
 }
 
 /// A monotone map from a raw prediction to a score.
@@ -113,25 +123,28 @@ impl Calibration {
         1.0 / (1.0 + (-(self.offset + self.slope * raw)).exp())
     }
 
-    /// Fitted to raw predictions and the labels they should have been, in [0, 1]: the likeliest, by Newton's method.
+    /// Fitted to raw predictions and the labels they should have been, in [0, 1], each of which counts so much: the likeliest, by
+    /// Newton's method.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "counts of prompts")]
-    pub fn fit(raw: &[f32], labels: &[f32]) -> Self {
-        let n = raw.len() as f64;
+    pub fn fit(raw: &[f32], labels: &[f32], counts: &[f32]) -> Self {
+        let n: f64 = counts.iter().map(|count| f64::from(*count)).sum();
         // As if one good and one bad answer more had been seen: keeps the map finite where all are alike.
         let pull = 1.0 / (n + 2.0);
         let pairs = || {
-            let pair = |(raw, label): (&f32, &f32)| (f64::from(*raw), pull + f64::from(*label) * (1.0 - 2.0 * pull));
-            raw.iter().zip(labels).map(pair)
+            let pair = |((raw, label), count): ((&f32, &f32), &f32)| {
+                let label = pull + f64::from(*label) * (1.0 - 2.0 * pull);
+                (f64::from(*raw), label, f64::from(*count))
+            };
+            raw.iter().zip(labels).zip(counts).map(pair)
         };
-        let mean = pairs().map(|(_, label)| label).sum::<f64>() / n.max(1.0);
+        let mean = pairs().map(|(_, label, count)| count * label).sum::<f64>() / n.max(1.0);
         let constant = Self::new(log_odds(mean), 0.0);
         let (mut offset, mut slope) = (log_odds(mean), 0.0);
         for _ in 0..50 {
             let (mut g0, mut g1, mut h00, mut h01, mut h11) = (0.0, 0.0, 1e-9, 0.0, 1e-6);
-            for (raw, label) in pairs() {
+            for (raw, label, count) in pairs() {
                 let score = 1.0 / (1.0 + (-(offset + slope * raw)).exp());
-                let (miss, bend) = (score - label, (score * (1.0 - score)).max(1e-9));
+                let (miss, bend) = (count * (score - label), count * (score * (1.0 - score)).max(1e-9));
                 g0 += miss;
                 g1 += miss * raw;
                 h00 += bend;
@@ -186,18 +199,18 @@ mod tests {
             }
         };
         let labels: Vec<f32> = (0..1000).map(|i| f32::from(u8::from(good(i)))).collect();
-        let map = Calibration::fit(&raw, &labels);
+        let map = Calibration::fit(&raw, &labels, &[1.0; 1000]);
         assert!((map.score(0.1) - 0.4).abs() < 0.01, "{}", map.score(0.1));
         assert!((map.score(0.9) - 0.6).abs() < 0.01, "{}", map.score(0.9));
     }
 
     #[test]
     fn what_is_backwards_alike_or_missing_becomes_the_mean() {
-        let backwards = Calibration::fit(&[0.9, 0.1, 0.8, 0.2], &[0.0, 1.0, 0.0, 1.0]);
+        let backwards = Calibration::fit(&[0.9, 0.1, 0.8, 0.2], &[0.0, 1.0, 0.0, 1.0], &[1.0; 4]);
         assert!((backwards.score(0.9) - 0.5).abs() < 1e-3);
-        let alike = Calibration::fit(&[0.5; 8], &[1.0; 8]);
+        let alike = Calibration::fit(&[0.5; 8], &[1.0; 8], &[1.0; 8]);
         assert!(alike.score(0.5) > 0.85);
-        assert!((Calibration::fit(&[], &[]).score(0.3)).is_finite());
+        assert!((Calibration::fit(&[], &[], &[]).score(0.3)).is_finite());
     }
 
     #[test]
@@ -207,12 +220,12 @@ mod tests {
         let columns: Vec<Vec<f32>> = (0..2).map(|model| (0..400).map(|i| row(i, model)).collect()).collect();
         let label = |i: usize| f32::from(u8::from(i.is_multiple_of(2)));
         let labels: Vec<Vec<f32>> = (0..2).map(|_| (0..400).map(label).collect()).collect();
-        let (calibrator, scores) = Calibrator::fit(columns, &labels);
+        let (calibrator, scores) = Calibrator::fit(columns, &labels, &[1.0; 400]);
         let mut raw = [0.3, 0.7];
         calibrator.calibrate(&mut raw);
         assert!((raw[0] - raw[1]).abs() < 0.01, "{raw:?}");
         assert!((scores[0][0] - scores[1][0]).abs() < 0.01);
-        let (calibrator, _) = Calibrator::fit(labels.clone(), &labels);
+        let (calibrator, _) = Calibrator::fit(labels.clone(), &labels, &[1.0; 400]);
         assert!(calibrator.believed > 0.99);
     }
 }

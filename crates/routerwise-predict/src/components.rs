@@ -18,17 +18,21 @@ pub(crate) struct Basis {
 }
 
 impl Basis {
-    /// Of one column of labels per model, over the rows listed.
-    #[expect(clippy::cast_precision_loss, reason = "counts of prompts")]
-    pub(crate) fn of(labels: &[Vec<f32>], listed: &[usize]) -> Self {
-        let n = listed.len().max(1) as f64;
-        let values = |column: &Vec<f32>| -> Vec<f64> { listed.iter().map(|row| f64::from(column[*row])).collect() };
+    /// Of one column of labels per model, over rows that count so much.
+    pub(crate) fn of(labels: &[Vec<f32>], counts: &[f32]) -> Self {
+        let counts: Vec<f64> = counts.iter().map(|count| f64::from(*count)).collect();
+        let n = counts.iter().sum::<f64>().max(f64::MIN_POSITIVE);
+        let values = |column: &Vec<f32>| -> Vec<f64> { column.iter().map(|label| f64::from(*label)).collect() };
         let mut columns: Vec<Vec<f64>> = labels.iter().map(values).collect();
-        let means: Vec<f64> = columns.iter().map(|column| column.iter().sum::<f64>() / n).collect();
+        let mean = |column: &Vec<f64>| column.iter().zip(&counts).map(|(x, count)| x * count).sum::<f64>() / n;
+        let means: Vec<f64> = columns.iter().map(mean).collect();
         for (column, mean) in columns.iter_mut().zip(&means) {
             column.iter_mut().for_each(|value| *value -= mean);
         }
-        let covariance = |a: &Vec<f64>, b: &Vec<f64>| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>() / n;
+        let covariance = |a: &Vec<f64>, b: &Vec<f64>| {
+            let products = a.iter().zip(b).zip(&counts);
+            products.map(|((a, b), count)| count * a * b).sum::<f64>() / n
+        };
         let matrix: Vec<Vec<f64>> = columns
             .iter()
             .map(|a| columns.iter().map(|b| covariance(a, b)).collect())
@@ -145,7 +149,7 @@ mod tests {
             vec![1.0, 0.0, 0.0, 0.0],
             vec![0.2, 0.9, 0.3, 0.4],
         ];
-        let basis = Basis::of(&labels, &[0, 1, 2, 3]);
+        let basis = Basis::of(&labels, &[1.0; 4]);
         for row in 0..4 {
             let components = basis.components(&labels, row);
             for (model, column) in labels.iter().enumerate() {

@@ -24,7 +24,7 @@ use bytes::{Reader, Writer};
 
 const MAGIC: &[u8; 8] = b"RWPREDIC";
 /// Version of the format that this build writes and reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 const PREAMBLE: usize = MAGIC.len() + 4 + 8 + 4;
 const CHECKSUM: usize = 32;
 
@@ -60,6 +60,9 @@ pub struct About {
     pub embeddings: Option<Fingerprint>,
     /// What a predictor learned in the same way from a part of the prompts was worth on the others.
     pub test: Option<PredictorTest>,
+    /// The same on prompts of sources that were not learned from, where sources are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_by_source: Option<PredictorTest>,
 }
 
 impl Predictor for PredictorFile {
@@ -218,6 +221,7 @@ mod tests {
             models: &models,
             texts: &texts,
             labels: &labels,
+            weights: &[],
         };
         let options = Options { seed: 3, n_threads: 1 };
         let trained = learn(kind, data, options, &|| ()).unwrap();
@@ -231,6 +235,7 @@ mod tests {
                 strengths: trained.strengths,
                 embeddings: None,
                 test: None,
+                test_by_source: None,
             },
             trained_on: Groups::by_prompt(&texts).hashes(),
             predictor: trained.predictor,
@@ -312,6 +317,7 @@ mod tests {
             models: &models,
             texts: &texts,
             labels: &labels,
+            weights: &[],
         };
         let points = Matrix::new(2, (0..60).flat_map(|i| [[1.0, 0.0], [0.0, 1.0]][i % 2]).collect());
         for head in [HeadKind::Knn, HeadKind::Ridge, HeadKind::Mlp] {

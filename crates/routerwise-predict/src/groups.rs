@@ -93,6 +93,18 @@ impl Groups {
         Split { train, test }
     }
 
+    /// At most this many rows, drawn by chance, whole groups before others as far as the number allows; in rising order.
+    #[must_use]
+    pub fn sample(&self, n_rows: usize, seed: u64) -> Vec<usize> {
+        // A third stream.
+        let drawn = |row: &usize| (mix(self.0[*row] ^ mix(seed ^ 0x7361_6d70)), *row);
+        let mut rows: Vec<usize> = (0..self.0.len()).collect();
+        rows.sort_by_key(drawn);
+        rows.truncate(n_rows);
+        rows.sort_unstable();
+        rows
+    }
+
     /// Rows whose group is also among the others': a leak, when one side was learned from and the other judges.
     #[must_use]
     pub fn shared_with(&self, others: &[u64]) -> Vec<usize> {
@@ -140,5 +152,16 @@ mod tests {
         assert!((30..90).contains(&split.test.len()), "{}", split.test.len());
         let folds = groups.folds(4, 1);
         assert!((0..110).all(|row| folds[row] == folds[row + 90]));
+    }
+
+    #[test]
+    fn a_larger_sample_holds_the_smaller_one() {
+        let texts: Vec<String> = (0..200).map(|i| format!("Question {i}")).collect();
+        let groups = Groups::by_prompt(&texts);
+        let [small, large] = [30, 90].map(|n| groups.sample(n, 3));
+        assert_eq!((small.len(), large.len()), (30, 90));
+        assert!(small.iter().all(|row| large.contains(row)) && large.is_sorted());
+        assert_eq!(groups.sample(500, 3).len(), 200);
+        assert_ne!(small, groups.sample(30, 4));
     }
 }

@@ -163,7 +163,7 @@ fn learn_with(
 ) -> Trained<EmbeddingHead> {
     let (head, calibrator, cross_fitted, strengths) = match kind {
         HeadKind::Ridge => {
-            let fit = fit(features, data.labels, groups, options, step);
+            let fit = fit(features, data, groups, options, step);
             let ridge = Ridge {
                 basis: fit.basis,
                 weights: fit.weights,
@@ -171,11 +171,11 @@ fn learn_with(
             (Head::Ridge(ridge), fit.calibrator, fit.cross_fitted, fit.strengths)
         }
         HeadKind::Knn => {
-            let fitted = knn::learn(features, data.labels, groups, options, step);
+            let fitted = knn::learn(features, data, groups, options, step);
             (Head::Knn(fitted.0), fitted.1, fitted.2, Vec::new())
         }
         HeadKind::Mlp => {
-            let fitted = mlp::learn(features, data.labels, groups, options, step);
+            let fitted = mlp::learn(features, data, groups, options, step);
             (Head::Mlp(fitted.0), fitted.1, fitted.2, Vec::new())
         }
     };
@@ -298,6 +298,7 @@ mod tests {
             models: &models,
             texts: &texts,
             labels: &labels,
+            weights: &[],
         };
         let options = Options { seed: 1, n_threads: 2 };
         for kind in [HeadKind::Ridge, HeadKind::Knn, HeadKind::Mlp] {
@@ -339,6 +340,7 @@ mod tests {
             models: &models,
             texts: &texts,
             labels: &labels,
+            weights: &[],
         };
         let trained = Static::learn(data, Options { seed: 1, n_threads: 1 }, &|| ()).unwrap();
         let mut scores = [0.0; 2];

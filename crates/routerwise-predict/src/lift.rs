@@ -7,12 +7,17 @@
 //! Zero is chance, one is knowing every answer beforehand. Which fractions a plan will need is not known here, so three mixes are tried:
 //! even, mostly the weaker models (a busy cluster) and mostly the stronger ones. Intervals are bootstrapped: the prompts of the test
 //! are drawn again with their routing as it is.
+//!
+//! Where a test consists of parts that were scored by different predictors (sources held out in turn), the fractions are met within each
+//! part. Routing all parts together would compare predictors with each other: the one that has not seen a source has a mean that is off
+//! in just the opposite direction of that source, and so even a constant would look worse than chance.
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use routerwise_types::answer::predictors::{
     Deferral, DeferralPoint, Interval, MixTest, ModelQuality, ModelTest, PredictorTest, SourceTest, SplitBy, Verdict,
 };
+use routerwise_types::hash::mix;
 
 use crate::assign::assign;
 use crate::measures::{auc, bins, calibration_error};
@@ -26,6 +31,33 @@ pub struct Truth<'a> {
     pub labels: &'a [Vec<f32>],
     /// Where each prompt comes from; empty texts where that is not known.
     pub sources: &'a [String],
+    /// How much each prompt counts, relative to the others; nothing where all count alike.
+    pub weights: &'a [f32],
+    /// Which part of the test each prompt belongs to, where parts were scored by different predictors; empty where one scored all.
+    pub parts: &'a [usize],
+}
+
+impl Truth<'_> {
+    fn weight(&self, row: usize) -> f64 {
+        self.weights.get(row).map_or(1.0, |weight| f64::from(*weight))
+    }
+
+    fn n_prompts(&self) -> usize {
+        self.labels.first().map_or(0, Vec::len)
+    }
+
+    /// The rows of each part, in an order that has nothing to do with the file's: ties go to the earlier row.
+    fn rows_by_part(&self) -> Vec<Vec<usize>> {
+        let mut order: Vec<usize> = (0..self.n_prompts()).collect();
+        order.sort_by_key(|row| mix(*row as u64));
+        let n_parts = self.parts.iter().max().map_or(1, |last| last + 1);
+        let mut rows = vec![Vec::new(); n_parts];
+        for row in order {
+            rows[self.parts.get(row).copied().unwrap_or(0)].push(row);
+        }
+        rows.retain(|rows| !rows.is_empty());
+        rows
+    }
 }
 
 /// What is judged, and how.
@@ -53,11 +85,11 @@ const N_POINTS: usize = 20;
 /// When there is no model, or columns differ in length.
 #[must_use]
 pub fn judge(subject: &Subject, truth: Truth<'_>, scores: &[Vec<f32>]) -> PredictorTest {
-    let draws = Draws::new(truth.labels[0].len(), subject.seed);
-    let means: Vec<f64> = truth.labels.iter().map(|labels| mean(labels)).collect();
+    let draws = Draws::new(truth.n_prompts(), subject.seed);
+    let means: Vec<f64> = truth.labels.iter().map(|labels| mean(truth, labels)).collect();
     let routed: Vec<Routed> = mixes(&means, subject.mix.as_ref())
         .into_iter()
-        .map(|(name, fractions)| Routed::new(name, &fractions, truth.labels, scores))
+        .map(|(name, fractions)| Routed::new(name, &fractions, truth, scores))
         .collect();
     let mixes: Vec<MixTest> = routed.iter().map(|routed| routed.test(&draws)).collect();
     // A mix of the user's own is what the figure is to be about.
@@ -83,7 +115,7 @@ pub fn judge(subject: &Subject, truth: Truth<'_>, scores: &[Vec<f32>]) -> Predic
         mixes,
         deferral: deferral(truth, scores, &means, &draws),
         models: (0..truth.models.len())
-            .map(|model| model_test(&truth.models[model], &scores[model], &truth.labels[model]))
+            .map(|model| model_test(truth, model, &scores[model]))
             .collect(),
         sources: by_source(&routed[0], truth.sources),
     }
@@ -134,6 +166,7 @@ fn mixes(means: &[f64], given: Option<&(String, Vec<f64>)>) -> Vec<(String, Vec<
 struct Routed {
     name: String,
     fractions: Vec<f64>,
+    weights: Vec<f64>,
     quality: Vec<f64>,
     predicted: Vec<f64>,
     by_chance: Vec<f64>,
@@ -141,51 +174,65 @@ struct Routed {
 }
 
 impl Routed {
-    #[expect(clippy::cast_precision_loss, reason = "counts of prompts")]
-    fn new(name: String, fractions: &[f64], labels: &[Vec<f32>], scores: &[Vec<f32>]) -> Self {
-        let n_prompts = labels[0].len();
-        let (routing, oracle) = (assign(scores, fractions), assign(labels, fractions));
-        // What was really routed, since prompts cannot be halved.
-        let counted: Vec<f64> = (0..labels.len())
-            .map(|model| routing.iter().filter(|m| **m == model).count() as f64 / n_prompts.max(1) as f64)
-            .collect();
-        let at = |table: &[Vec<f32>], routing: &[usize]| -> Vec<f64> {
-            routing
-                .iter()
-                .enumerate()
-                .map(|(prompt, model)| f64::from(table[*model][prompt]))
-                .collect()
-        };
-        let chance = |prompt: usize| {
-            let parts = labels.iter().zip(&counted);
-            parts.map(|(column, part)| part * f64::from(column[prompt])).sum()
-        };
-        Self {
+    fn new(name: String, fractions: &[f64], truth: Truth<'_>, scores: &[Vec<f32>]) -> Self {
+        let n_prompts = truth.n_prompts();
+        let nothing = || vec![0.0; n_prompts];
+        let mut routed = Self {
             name,
-            quality: at(labels, &routing),
-            predicted: at(scores, &routing),
-            by_chance: (0..n_prompts).map(chance).collect(),
-            oracle: at(labels, &oracle),
-            fractions: counted,
+            fractions: vec![0.0; fractions.len()],
+            weights: (0..n_prompts).map(|row| truth.weight(row)).collect(),
+            quality: nothing(),
+            predicted: nothing(),
+            by_chance: nothing(),
+            oracle: nothing(),
+        };
+        let of_all: f64 = routed.weights.iter().sum();
+        for rows in truth.rows_by_part() {
+            let routing = assign(&of_rows(scores, &rows), fractions);
+            let oracle = assign(&of_rows(truth.labels, &rows), fractions);
+            // What was really routed, since prompts cannot be halved and may count differently.
+            let mut counted = vec![0.0; fractions.len()];
+            for (row, model) in rows.iter().zip(&routing) {
+                counted[*model] += truth.weight(*row);
+            }
+            let of_part: f64 = counted.iter().sum();
+            for (at, row) in rows.iter().enumerate() {
+                let label = |model: usize| f64::from(truth.labels[model][*row]);
+                routed.quality[*row] = label(routing[at]);
+                routed.predicted[*row] = f64::from(scores[routing[at]][*row]);
+                routed.oracle[*row] = label(oracle[at]);
+                let parts = counted.iter().enumerate();
+                routed.by_chance[*row] = parts.map(|(model, n)| n / of_part * label(model)).sum();
+            }
+            for (fraction, n) in routed.fractions.iter_mut().zip(&counted) {
+                *fraction += n / of_all;
+            }
         }
+        routed
+    }
+
+    fn mean(&self, values: &[f64], rows: &[usize]) -> f64 {
+        let sum: f64 = rows.iter().map(|row| self.weights[*row] * values[*row]).sum();
+        let of: f64 = rows.iter().map(|row| self.weights[*row]).sum();
+        sum / of.max(f64::MIN_POSITIVE)
     }
 
     fn gain(&self, rows: &[usize]) -> f64 {
-        mean_of(&self.quality, rows) - mean_of(&self.by_chance, rows)
+        self.mean(&self.quality, rows) - self.mean(&self.by_chance, rows)
     }
 
     fn lift(&self, rows: &[usize]) -> f64 {
-        let by_chance = mean_of(&self.by_chance, rows);
-        let possible = mean_of(&self.oracle, rows) - by_chance;
+        let by_chance = self.mean(&self.by_chance, rows);
+        let possible = self.mean(&self.oracle, rows) - by_chance;
         if possible > 1e-9 {
-            (mean_of(&self.quality, rows) - by_chance) / possible
+            (self.mean(&self.quality, rows) - by_chance) / possible
         } else {
             0.0
         }
     }
 
     fn test(&self, draws: &Draws) -> MixTest {
-        let whole = |values: &Vec<f64>| mean_of(values, draws.whole());
+        let whole = |values: &[f64]| self.mean(values, draws.whole());
         MixTest {
             mix: self.name.clone(),
             fractions: self.fractions.clone(),
@@ -205,12 +252,12 @@ fn by_source(routed: &Routed, sources: &[String]) -> Vec<SourceTest> {
         rows.entry(source).or_default().push(row);
     }
     let test = |(source, rows): (&str, Vec<usize>)| {
-        let (quality, oracle) = (mean_of(&routed.quality, &rows), mean_of(&routed.oracle, &rows));
+        let (quality, oracle) = (routed.mean(&routed.quality, &rows), routed.mean(&routed.oracle, &rows));
         SourceTest {
             source: source.to_owned(),
             n: rows.len(),
             quality,
-            static_mix: mean_of(&routed.by_chance, &rows),
+            static_mix: routed.mean(&routed.by_chance, &rows),
             oracle,
             regret: oracle - quality,
         }
@@ -218,13 +265,14 @@ fn by_source(routed: &Routed, sources: &[String]) -> Vec<SourceTest> {
     rows.into_iter().map(test).collect()
 }
 
-fn model_test(model: &str, scores: &[f32], labels: &[f32]) -> ModelTest {
+fn model_test(truth: Truth<'_>, model: usize, scores: &[f32]) -> ModelTest {
+    let labels = &truth.labels[model][..];
     let bins = bins(scores, labels, N_BINS);
     ModelTest {
-        model: model.to_owned(),
-        mean: mean(labels),
-        predicted: mean(scores),
-        auc: auc(scores, labels),
+        model: truth.models[model].clone(),
+        mean: mean(truth, labels),
+        predicted: mean(truth, scores),
+        auc: auc(scores, labels, &truth.rows_by_part()),
         ece: calibration_error(&bins),
         bins,
     }
@@ -243,7 +291,8 @@ fn deferral(truth: Truth<'_>, scores: &[Vec<f32>], means: &[f64], draws: &Draws)
             .collect()
     };
     let (real, predicted) = (gains(truth.labels), gains(scores));
-    let ranks = [&predicted, &real].map(|gains| falling(gains));
+    let parts = truth.rows_by_part();
+    let ranks = [&predicted, &real].map(|gains| falling(gains, &parts));
     let start = means[weak];
     let step = |at: usize| at as f64 / N_POINTS as f64;
     let lines = ranks.each_ref().map(|order| curve(order, &real));
@@ -261,11 +310,25 @@ fn deferral(truth: Truth<'_>, scores: &[Vec<f32>], means: &[f64], draws: &Draws)
     }
 }
 
-/// Rows by falling gain.
-fn falling(gains: &[f32]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..gains.len()).collect();
-    order.sort_by(|a, b| gains[*b].total_cmp(&gains[*a]).then(a.cmp(b)));
-    order
+/// Rows by falling gain; of several parts, equally many of each by then.
+#[expect(clippy::cast_precision_loss, reason = "counts of prompts")]
+fn falling(gains: &[f32], parts: &[Vec<usize>]) -> Vec<usize> {
+    let mut ranked: Vec<(f64, usize)> = Vec::with_capacity(gains.len());
+    for rows in parts {
+        let mut order = rows.clone();
+        // Stable: ties stay in the order of the part, which is one by chance.
+        order.sort_by(|a, b| gains[*b].total_cmp(&gains[*a]));
+        let rank = |(at, row): (usize, usize)| ((at as f64 + 0.5) / rows.len() as f64, row);
+        ranked.extend(order.into_iter().enumerate().map(rank));
+    }
+    ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
+    ranked.into_iter().map(|(_, row)| row).collect()
+}
+
+/// Some rows of a table of columns.
+fn of_rows(table: &[Vec<f32>], rows: &[usize]) -> Vec<Vec<f32>> {
+    let some = |column: &Vec<f32>| rows.iter().map(|row| column[*row]).collect();
+    table.iter().map(some).collect()
 }
 
 /// What the first rows of an order gain, at equal steps.
@@ -329,14 +392,13 @@ impl Draws {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts of prompts")]
-fn mean_of(values: &[f64], rows: &[usize]) -> f64 {
-    rows.iter().map(|row| values[*row]).sum::<f64>() / rows.len().max(1) as f64
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts of prompts")]
-fn mean(values: &[f32]) -> f64 {
-    values.iter().map(|value| f64::from(*value)).sum::<f64>() / values.len().max(1) as f64
+fn mean(truth: Truth<'_>, values: &[f32]) -> f64 {
+    let (mut sum, mut of) = (0.0, 0.0);
+    for (row, value) in values.iter().enumerate() {
+        sum += truth.weight(row) * f64::from(*value);
+        of += truth.weight(row);
+    }
+    sum / f64::max(of, f64::MIN_POSITIVE)
 }
 
 #[cfg(test)]
@@ -370,6 +432,8 @@ mod tests {
             models: &models,
             labels: &labels,
             sources: &sources,
+            weights: &[],
+            parts: &[],
         };
         judge(&subject(), truth, scores)
     }
@@ -397,6 +461,52 @@ mod tests {
         assert!(test.lift.low < 0.0 && 0.0 < test.lift.high, "{:?}", test.lift);
         assert_ne!(test.verdict, Verdict::Better);
         assert!(test.deferral.area.value.abs() < 0.2);
+    }
+
+    #[test]
+    fn predictors_of_different_parts_are_not_compared() {
+        // One model is right in one part, the other in the other. Whoever has seen only the other part expects the opposite.
+        let parts: Vec<usize> = (0..400).map(|i| i % 2).collect();
+        let column = |of: usize| parts.iter().map(|part| f32::from(u8::from(*part == of))).collect();
+        let labels: [Vec<f32>; 2] = [column(0), column(1)];
+        let scores = [labels[1].clone(), labels[0].clone()];
+        let models = ["a", "b"].map(str::to_owned);
+        let mut truth = Truth {
+            models: &models,
+            labels: &labels,
+            sources: &[],
+            weights: &[],
+            parts: &parts,
+        };
+        let test = judge(&subject(), truth, &scores);
+        assert!(test.gain.value.abs() < 1e-9, "{:?}", test.gain);
+        assert_eq!(test.models[0].auc, None);
+        truth.parts = &[];
+        assert!(judge(&subject(), truth, &scores).gain.value < -0.3);
+    }
+
+    #[test]
+    fn a_prompt_that_weighs_twice_is_two_prompts() {
+        let labels = labels();
+        let models = ["a", "b", "c"].map(str::to_owned);
+        let twice: Vec<Vec<f32>> = labels
+            .iter()
+            .map(|column| [&column[..], &column[..]].concat())
+            .collect();
+        let truth = |labels, weights| Truth {
+            models: &models,
+            labels,
+            sources: &[],
+            weights,
+            parts: &[],
+        };
+        let weighed = judge(&subject(), truth(&labels, &[2.0; 400]), &labels);
+        let alike = judge(&subject(), truth(&twice, &[]), &twice);
+        assert!((weighed.mixes[1].oracle - alike.mixes[1].oracle).abs() < 0.01);
+        let mut weights = [1.0; 400];
+        weights.iter_mut().step_by(3).for_each(|weight| *weight = 1000.0);
+        let weighed = judge(&subject(), truth(&labels, &weights), &labels);
+        assert!(weighed.models[0].mean > 0.99, "{}", weighed.models[0].mean);
     }
 
     #[test]

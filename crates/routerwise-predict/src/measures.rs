@@ -2,21 +2,26 @@
 
 use routerwise_types::answer::predictors::Bin;
 
-/// How often a good answer was predicted above a bad one, ties counting half; `None` where all answers are alike.
+/// How often a good answer was predicted above a bad one of the same part of the test, ties counting half; `None` where all answers are
+/// alike. `parts` lists the rows of each.
 #[must_use]
+pub fn auc(predicted: &[f32], labels: &[f32], parts: &[Vec<usize>]) -> Option<f64> {
+    let (mut wins, mut n_pairs) = (0.0, 0.0);
+    for rows in parts {
+        let (won, n) = ordered_pairs(predicted, labels, rows);
+        wins += won;
+        n_pairs += n;
+    }
+    (n_pairs > 0.0).then(|| wins / n_pairs)
+}
+
+/// Pairs of a good and a bad answer that are in the right order, and all of them.
 #[expect(clippy::cast_precision_loss, reason = "counts of prompts")]
-pub fn auc(predicted: &[f32], labels: &[f32]) -> Option<f64> {
-    let mut order: Vec<(f32, bool)> = predicted
-        .iter()
-        .zip(labels)
-        .map(|(p, label)| (*p, *label >= 0.5))
-        .collect();
+fn ordered_pairs(predicted: &[f32], labels: &[f32], rows: &[usize]) -> (f64, f64) {
+    let mut order: Vec<(f32, bool)> = rows.iter().map(|row| (predicted[*row], labels[*row] >= 0.5)).collect();
     order.sort_by(|a, b| a.0.total_cmp(&b.0));
     let n_good = order.iter().filter(|(_, is_good)| *is_good).count() as f64;
     let n_bad = order.len() as f64 - n_good;
-    if n_good < 1.0 || n_bad < 1.0 {
-        return None;
-    }
     let (mut n_bad_below, mut wins) = (0.0, 0.0);
     for ties in order.chunk_by(|a, b| a.0.total_cmp(&b.0).is_eq()) {
         let good = ties.iter().filter(|(_, is_good)| *is_good).count() as f64;
@@ -24,7 +29,7 @@ pub fn auc(predicted: &[f32], labels: &[f32]) -> Option<f64> {
         wins += good * (n_bad_below + bad / 2.0);
         n_bad_below += bad;
     }
-    Some(wins / (n_good * n_bad))
+    (wins, n_good * n_bad)
 }
 
 /// Bins of equal size by predicted score.
@@ -62,10 +67,14 @@ mod tests {
 
     #[test]
     fn auc_counts_pairs_in_order() {
+        let all = [vec![0, 1, 2, 3]];
         let close = |found: Option<f64>, wanted: f64| assert!((found.unwrap() - wanted).abs() < 1e-12);
-        close(auc(&[0.1, 0.4, 0.35, 0.8], &[0.0, 0.0, 1.0, 1.0]), 0.75);
-        close(auc(&[0.5; 4], &[0.0, 1.0, 0.0, 1.0]), 0.5);
-        assert_eq!(auc(&[0.1, 0.2], &[1.0, 1.0]), None);
+        close(auc(&[0.1, 0.4, 0.35, 0.8], &[0.0, 0.0, 1.0, 1.0], &all), 0.75);
+        close(auc(&[0.5; 4], &[0.0, 1.0, 0.0, 1.0], &all), 0.5);
+        assert_eq!(auc(&[0.1, 0.2], &[1.0, 1.0], &[vec![0, 1]]), None);
+        // Only answers that one predictor scored are compared.
+        let parts = [vec![0, 1], vec![2, 3]];
+        close(auc(&[0.8, 0.9, 0.1, 0.2], &[0.0, 1.0, 0.0, 1.0], &parts), 1.0);
     }
 
     #[test]

@@ -25,6 +25,44 @@ const SURFACE_SCALE: f32 = 0.1;
 /// A surface value this many standard deviations off is as far as any.
 const SURFACE_MOST: f32 = 3.0;
 
+/// Rows that count more or less than once: least squares of rows times the roots of their counts.
+#[derive(Clone, Debug)]
+pub(crate) struct Weighed<'a, D> {
+    pub(crate) rows: &'a D,
+    roots: Vec<f32>,
+}
+
+impl<'a, D: Design> Weighed<'a, D> {
+    pub(crate) fn new(rows: &'a D, counts: &[f32]) -> Self {
+        let roots = counts.iter().map(|count| count.sqrt()).collect();
+        Self { rows, roots }
+    }
+
+    /// The targets of some rows.
+    pub(crate) fn targets(&self, targets: &[Lanes], rows: &[usize]) -> Vec<Lanes> {
+        let target = |row: &usize| targets[*row].map(|target| self.roots[*row] * target);
+        rows.iter().map(target).collect()
+    }
+}
+
+impl<D: Design> Design for Weighed<'_, D> {
+    fn n_rows(&self) -> usize {
+        self.rows.n_rows()
+    }
+
+    fn n_features(&self) -> usize {
+        self.rows.n_features()
+    }
+
+    fn times(&self, row: usize, weights: &[Lanes]) -> Lanes {
+        self.rows.times(row, weights).map(|sum| self.roots[row] * sum)
+    }
+
+    fn add_to(&self, row: usize, by: &Lanes, weights: &mut [Lanes]) {
+        self.rows.add_to(row, &by.map(|by| self.roots[row] * by), weights);
+    }
+}
+
 /// Features of texts: buckets with their weights, scaled to a length of 1, and the standardised surface.
 #[derive(Clone, Debug)]
 pub(crate) struct Rows {

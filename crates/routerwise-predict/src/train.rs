@@ -18,7 +18,7 @@ use crate::features::Wanted;
 use crate::groups::Groups;
 use crate::linear::Linear;
 use crate::ridge::{self, STRENGTHS};
-use crate::rows::{Design, LANES, Lanes, Rows};
+use crate::rows::{Design, LANES, Lanes, Rows, Weighed, narrow};
 
 /// Prompts with labels.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +29,21 @@ pub struct Labelled<'a> {
     pub texts: &'a [String],
     /// For each model one label per prompt, in [0, 1].
     pub labels: &'a [Vec<f32>],
+    /// How much each prompt counts, relative to the others; nothing where all count alike.
+    pub weights: &'a [f32],
+}
+
+impl Labelled<'_> {
+    /// How much each prompt counts, with a mean of 1.
+    #[expect(clippy::cast_precision_loss, reason = "a number of prompts")]
+    pub(crate) fn counts(&self) -> Vec<f32> {
+        let sum: f64 = self.weights.iter().map(|weight| f64::from(*weight)).sum();
+        if self.weights.is_empty() || sum <= 0.0 {
+            return vec![1.0; self.texts.len()];
+        }
+        let scale = narrow(self.weights.len() as f64 / sum);
+        self.weights.iter().map(|weight| weight * scale).collect()
+    }
 }
 
 /// How to learn.
@@ -93,7 +108,7 @@ pub fn train(data: Labelled<'_>, options: Options, step: &(dyn Fn() + Sync)) -> 
     enough(&data, &groups)?;
     let rows = Rows::of(data.texts, Wanted::All);
     step();
-    let fit = fit(&rows, data.labels, &groups, options, step);
+    let fit = fit(&rows, data, &groups, options, step);
     let predictor = Linear::new(data.models, fit.basis, fit.calibrator, &rows.scales, &fit.weights);
     Ok(Trained {
         predictor,
@@ -125,30 +140,36 @@ pub(crate) struct Fit {
 /// Steps 2 to 5.
 pub(crate) fn fit(
     rows: &impl Design,
-    labels: &[Vec<f32>],
+    data: Labelled<'_>,
     groups: &Groups,
     options: Options,
     step: &(dyn Fn() + Sync),
 ) -> Fit {
     let all: Vec<usize> = (0..rows.n_rows()).collect();
-    let basis = Basis::of(labels, &all);
+    let (labels, counts) = (data.labels, data.counts());
+    let basis = Basis::of(labels, &counts);
     let targets: Vec<Lanes> = all.iter().map(|row| basis.components(labels, *row)).collect();
+    let weighed = Weighed::new(rows, &counts);
     let folds = groups.folds(N_FOLDS, options.seed);
     let predicted = in_parallel(N_FOLDS, options.n_threads, |fold| {
-        let predicted = predict_fold(rows, &targets, &folds, fold);
+        let predicted = predict_fold(&weighed, &targets, &folds, fold);
         step();
         predicted
     });
-    let chosen = choose(&targets, &predicted);
+    let chosen = choose(&targets, &counts, &predicted);
     let mut cross_fitted_components = vec![[0.0; LANES]; rows.n_rows()];
     for (row, by_strength) in predicted.into_iter().flatten() {
         for (lane, chosen) in chosen.iter().enumerate() {
             cross_fitted_components[row][lane] = chosen.map_or(0.0, |chosen| by_strength[chosen][lane]);
         }
     }
-    let (calibrator, cross_fitted) = calibrate(&basis, labels, &cross_fitted_components);
-    let solution = ridge::solve(rows, &all, &targets);
-    let weights = ridge::weights(rows, &all, &solution, &chosen);
+    let raw = |model: usize| {
+        let of = |components: &Lanes| basis.label(model, components);
+        cross_fitted_components.iter().map(of).collect()
+    };
+    let (calibrator, cross_fitted) = Calibrator::fit((0..labels.len()).map(raw).collect(), labels, &counts);
+    let solution = ridge::solve(&weighed, &all, &weighed.targets(&targets, &all));
+    let weights = ridge::weights(&weighed, &all, &solution, &chosen);
     step();
     Fit {
         basis,
@@ -163,10 +184,9 @@ pub(crate) fn fit(
 type Predicted = (usize, [Lanes; STRENGTHS.len()]);
 
 /// Predictions for one fold by fits on the others.
-fn predict_fold(rows: &impl Design, targets: &[Lanes], folds: &[usize], fold: usize) -> Vec<Predicted> {
+fn predict_fold(rows: &Weighed<'_, impl Design>, targets: &[Lanes], folds: &[usize], fold: usize) -> Vec<Predicted> {
     let (inside, outside): (Vec<usize>, Vec<usize>) = (0..rows.n_rows()).partition(|row| folds[*row] == fold);
-    let known: Vec<Lanes> = outside.iter().map(|row| targets[*row]).collect();
-    let solution = ridge::solve(rows, &outside, &known);
+    let solution = ridge::solve(rows, &outside, &rows.targets(targets, &outside));
     let mut predicted: Vec<Predicted> = inside
         .iter()
         .map(|row| (*row, [[0.0; LANES]; STRENGTHS.len()]))
@@ -174,35 +194,25 @@ fn predict_fold(rows: &impl Design, targets: &[Lanes], folds: &[usize], fold: us
     for strength in 0..STRENGTHS.len() {
         let weights = ridge::weights(rows, &outside, &solution, &[Some(strength); LANES]);
         for (row, by_strength) in &mut predicted {
-            by_strength[strength] = rows.times(*row, &weights);
+            by_strength[strength] = rows.rows.times(*row, &weights);
         }
     }
     predicted
 }
 
 /// The strength with the least squared error of each component, where that is less than saying nothing.
-fn choose(targets: &[Lanes], predicted: &[Vec<Predicted>]) -> [Option<usize>; LANES] {
-    let square = |value: f32| f64::from(value) * f64::from(value);
+fn choose(targets: &[Lanes], counts: &[f32], predicted: &[Vec<Predicted>]) -> [Option<usize>; LANES] {
+    let square = |row: usize, value: f32| f64::from(counts[row]) * f64::from(value) * f64::from(value);
     std::array::from_fn(|lane| {
-        let silent: f64 = targets.iter().map(|target| square(target[lane])).sum();
+        let silent: f64 = (0..targets.len()).map(|row| square(row, targets[row][lane])).sum();
         let errors = (0..STRENGTHS.len()).map(|strength| {
-            let error = |(row, by_strength): &Predicted| square(targets[*row][lane] - by_strength[strength][lane]);
+            let error =
+                |(row, by_strength): &Predicted| square(*row, targets[*row][lane] - by_strength[strength][lane]);
             predicted.iter().flatten().map(error).sum::<f64>()
         });
         let best = errors.enumerate().min_by(|a, b| a.1.total_cmp(&b.1));
         best.filter(|(_, error)| *error < silent).map(|(strength, _)| strength)
     })
-}
-
-/// Maps to scores, and the scores.
-fn calibrate(basis: &Basis, labels: &[Vec<f32>], components: &[Lanes]) -> (Calibrator, Vec<Vec<f32>>) {
-    let raw = |model: usize| {
-        components
-            .iter()
-            .map(|components| basis.label(model, components))
-            .collect()
-    };
-    Calibrator::fit((0..labels.len()).map(raw).collect(), labels)
 }
 
 /// Runs jobs on some threads; results come in the order of the jobs, whoever was first.
@@ -266,6 +276,7 @@ mod tests {
             models: &models,
             texts: &texts,
             labels: &labels,
+            weights: &[],
         };
         let trained = train(data, OPTIONS, &|| ()).unwrap();
         let mut scores = [0.0; 3];
@@ -287,6 +298,7 @@ mod tests {
             models: &models,
             texts: &texts,
             labels: &labels,
+            weights: &[],
         };
         let once = train(data, OPTIONS, &|| ()).unwrap();
         let again = train(
@@ -310,6 +322,7 @@ mod tests {
             models: &models,
             texts: &texts,
             labels: &labels,
+            weights: &[],
         };
         let refusal = train(data, OPTIONS, &|| ()).unwrap_err();
         assert_eq!(refusal, CannotLearn::TooFew { found: 1, least: 20 });

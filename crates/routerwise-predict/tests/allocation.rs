@@ -45,6 +45,7 @@ fn scoring_allocates_nothing() {
         models: &models,
         texts: &texts,
         labels: &labels,
+        weights: &[],
     };
     let long = "Ein langer Text, 漢字と仮名, und `code`;\n".repeat(2_000);
     let chat = [

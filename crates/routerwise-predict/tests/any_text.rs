@@ -21,6 +21,7 @@ fn file(kind: Kind) -> PredictorFile {
         models: &models,
         texts: &texts,
         labels: &labels,
+        weights: &[],
     };
     let trained = learn(kind, data, Options { seed: 3, n_threads: 1 }, &|| ()).expect("enough prompts");
     PredictorFile {
@@ -33,6 +34,7 @@ fn file(kind: Kind) -> PredictorFile {
             strengths: trained.strengths,
             embeddings: None,
             test: None,
+            test_by_source: None,
         },
         trained_on: vec![1, 2],
         predictor: trained.predictor,

@@ -88,6 +88,7 @@ fn lift(all: &Labels, labelled: &[usize], test: &[usize], fractions: &[f64], see
         models: &part.models,
         texts: &part.texts,
         labels: &part.columns,
+        weights: &part.weights,
     };
     let predictor = train(data, Options { seed, n_threads: 2 }, &|| ())
         .expect("enough prompts")

@@ -11,9 +11,9 @@ use routerwise_inputs::labels::{self, Labels};
 use routerwise_predict::groups::Groups;
 use routerwise_predict::heads::HeadKind;
 use routerwise_predict::learned::{self, Kind, Learned};
-use routerwise_predict::lift::{Subject, Truth};
-use routerwise_predict::train::{CannotLearn, Labelled, N_STEPS, Options, Trained};
-use routerwise_types::answer::predictors::SplitBy;
+use routerwise_predict::lift::{Subject, Truth, judge};
+use routerwise_predict::train::{CannotLearn, LEAST_PROMPTS, Labelled, N_STEPS, Options, Trained};
+use routerwise_types::answer::predictors::{PredictorTest, SplitBy};
 
 use crate::embedding::{HeadArg, Points};
 use crate::failure::Failure;
@@ -24,6 +24,9 @@ pub(crate) struct Learning {
     /// Only this model (repeat for more) [default: all of the file]
     #[arg(long = "model", value_name = "NAME")]
     pub(crate) models: Vec<String>,
+    /// Use so many prompts, drawn by chance [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(20..))]
+    pub(crate) sample: Option<u32>,
     /// Part of the prompts, in per cent, that is kept for the test
     #[arg(long, value_name = "PERCENT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(5..=90))]
     pub(crate) held_out: u32,
@@ -69,6 +72,17 @@ impl Learning {
         }
     }
 
+    /// The prompts to use.
+    pub(crate) fn sampled(&self, labels: Labels) -> Labels {
+        match self.sample.map(|n| n as usize) {
+            Some(n) if n < labels.texts.len() => {
+                let groups = Groups::by_prompt(&labels.texts);
+                labels.of(&groups.sample(n, self.seed))
+            }
+            _ => labels,
+        }
+    }
+
     /// Prompts to learn from and prompts to test on.
     pub(crate) fn split(&self, labels: &Labels) -> Result<(Labels, Labels), Failure> {
         let split = Groups::by_prompt(&labels.texts).split(f64::from(self.held_out) / 100.0, self.seed);
@@ -92,13 +106,18 @@ impl Learning {
     }
 }
 
-/// Reads prompts with labels, of a file or of a scenario with its names of the models; a prompt without text teaches nothing.
-pub(crate) fn read(path: &Path, models: &[String]) -> Result<Labels, Failure> {
-    let labels = if path.is_dir() {
-        of_scenario(path, models)?
+/// Reads prompts with labels, of a file or of a scenario with its names of the models.
+pub(crate) fn open(path: &Path, models: &[String]) -> Result<Labels, Failure> {
+    if path.is_dir() {
+        of_scenario(path, models)
     } else {
-        labels::read(path, models)?
-    };
+        Ok(labels::read(path, models)?)
+    }
+}
+
+/// The same without prompts that have no text, which teach nothing.
+pub(crate) fn read(path: &Path, models: &[String]) -> Result<Labels, Failure> {
+    let labels = open(path, models)?;
     let rows: Vec<usize> = (0..labels.texts.len())
         .filter(|row| !labels.texts[*row].is_empty())
         .collect();
@@ -132,6 +151,7 @@ fn of_scenario(folder: &Path, only: &[String]) -> Result<Labels, Failure> {
         rows: (0..scores.prompts.len()).collect(),
         ids: scores.prompts.iter().map(|prompt| prompt.id.clone()).collect(),
         sources: vec![String::new(); scores.prompts.len()],
+        weights: scores.prompts.iter().map(|prompt| narrow(prompt.weight)).collect(),
         texts: scores
             .prompts
             .into_iter()
@@ -147,13 +167,43 @@ fn of_scenario(folder: &Path, only: &[String]) -> Result<Labels, Failure> {
     })
 }
 
-/// What predictions are judged against.
-pub(crate) fn truth(labels: &Labels) -> Truth<'_> {
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a weight needs no more than seven digits"
+)]
+fn narrow(weight: f64) -> f32 {
+    weight as f32
+}
+
+/// What predictions are judged against; `parts` of a test that different predictors scored.
+pub(crate) fn truth<'a>(labels: &'a Labels, parts: &'a [usize]) -> Truth<'a> {
     Truth {
         models: &labels.models,
         labels: &labels.columns,
         sources: &labels.sources,
+        weights: &labels.weights,
+        parts,
     }
+}
+
+/// Most folds that sources are dealt into.
+const MOST_SOURCE_FOLDS: usize = 5;
+
+/// The fold of each prompt, those of one source in one fold, and how many folds there are; nothing where there is one source, or too
+/// little to learn from without some of them.
+pub(crate) fn source_folds(labels: &Labels) -> Option<(Vec<usize>, usize)> {
+    let groups = Groups::by_name(labels.sources.iter().map(String::as_str));
+    let n_folds = groups.n_groups().min(MOST_SOURCE_FOLDS);
+    if n_folds < 2 {
+        return None;
+    }
+    let folds = groups.dealt(n_folds);
+    let prompts = Groups::by_prompt(&labels.texts);
+    let teaches = |fold: usize| {
+        let outside: Vec<usize> = (0..folds.len()).filter(|row| folds[*row] != fold).collect();
+        prompts.of(&outside).n_groups() >= LEAST_PROMPTS
+    };
+    (0..n_folds).all(teaches).then_some((folds, n_folds))
 }
 
 /// What is learned, and from what beside the texts.
@@ -201,6 +251,7 @@ impl Learner<'_> {
             models: &labels.models,
             texts: &labels.texts,
             labels: &labels.columns,
+            weights: &labels.weights,
         };
         let step = || bar.inc(1);
         let learned = match self {
@@ -217,6 +268,32 @@ impl Learner<'_> {
             }
             .into(),
         })
+    }
+
+    /// What it is worth on prompts of sources that it has not seen: each fold is scored by what was learned from the others. Nothing where
+    /// no source can be held out. `subject` is told how many prompts were learned from.
+    pub(crate) fn by_source(
+        &self,
+        labels: &Labels,
+        options: Options,
+        subject: impl FnOnce(usize) -> Subject,
+        bar: &ProgressBar,
+    ) -> Result<Option<PredictorTest>, Failure> {
+        let Some((folds, n_folds)) = source_folds(labels) else {
+            return Ok(None);
+        };
+        let mut scores = vec![vec![f32::NAN; labels.texts.len()]; labels.models.len()];
+        for fold in 0..n_folds {
+            let (inside, outside): (Vec<usize>, Vec<usize>) =
+                (0..labels.texts.len()).partition(|row| folds[*row] == fold);
+            let trained = self.learn(&labels.of(&outside), options, bar)?;
+            let scored = self.score_all(&trained.predictor, &labels.of(&inside).texts);
+            for (scores, scored) in scores.iter_mut().zip(scored) {
+                inside.iter().zip(scored).for_each(|(row, score)| scores[*row] = score);
+            }
+        }
+        let n_train = labels.texts.len() - labels.texts.len() / n_folds;
+        Ok(Some(judge(&subject(n_train), truth(labels, &folds), &scores)))
     }
 
     /// The scores of many prompts by what was learned.

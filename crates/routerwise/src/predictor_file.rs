@@ -7,7 +7,7 @@ use routerwise_embed::Embedder;
 use routerwise_inputs::write_atomically;
 use routerwise_predict::file::{PredictorFile, decode, encode};
 use routerwise_predict::learned::Learned;
-use routerwise_types::answer::predictors::Verdict;
+use routerwise_types::answer::predictors::{PredictorTest, Verdict};
 
 use crate::embedding::Points;
 use crate::failure::Failure;
@@ -60,15 +60,42 @@ pub(crate) fn write(file: &Path, predictor: &PredictorFile) -> Result<(), Failur
     )))
 }
 
-/// What predicted, in the words of a scores file: kind, content, and what its test says.
+/// What predicted, in the words of a scores file: kind, content, and what its tests say.
 pub(crate) fn described(file: &PredictorFile) -> String {
-    let verdict = file.about.test.as_ref().map_or("untested", |test| match test.verdict {
-        Verdict::Better => "better than a static mix",
-        Verdict::Unclear => "perhaps better than a static mix",
-        Verdict::NotBetter => NOT_BETTER,
-    });
-    format!("{} {}: {verdict}", file.about.kind, file.about.data.short())
+    let about = &file.about;
+    let verdict = match (&about.test, &about.test_by_source) {
+        (None, _) => "untested".to_owned(),
+        (Some(test), None) => words(test).to_owned(),
+        (Some(test), Some(by_source)) => format!(
+            "{} on held-out prompts, {} on held-out sources",
+            words(test),
+            words(by_source)
+        ),
+    };
+    format!("{} {}: {verdict}", about.kind, about.data.short())
 }
 
 /// What a scores file says of a predictor that is worth nothing.
 pub(crate) const NOT_BETTER: &str = "no better than a static mix";
+
+fn words(test: &PredictorTest) -> &'static str {
+    match test.verdict {
+        Verdict::Better => "better than a static mix",
+        Verdict::Unclear => "perhaps better than a static mix",
+        Verdict::NotBetter => NOT_BETTER,
+    }
+}
+
+/// What has to be said before a predictor is relied on, where its own tests found it worth nothing.
+pub(crate) fn warning(file: &PredictorFile) -> Option<String> {
+    let worthless = |test: &Option<PredictorTest>| test.as_ref().is_some_and(|test| test.verdict == Verdict::NotBetter);
+    let on = match (worthless(&file.about.test), worthless(&file.about.test_by_source)) {
+        (false, false) => return None,
+        (true, false) => "prompts that it had not seen",
+        (false, true) => "prompts of sources that it had not seen",
+        (true, true) => "prompts that it had not seen, of known sources and of others",
+    };
+    Some(format!(
+        "in its own test, routing by this predictor was {NOT_BETTER} on {on}"
+    ))
+}

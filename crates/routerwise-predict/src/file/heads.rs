@@ -69,6 +69,7 @@ pub(super) fn write_head(head: &EmbeddingHead, body: &mut Writer) {
             body.number(knn.features.n_rows());
             body.floats(knn.features.values());
             body.floats(knn.labels.values());
+            body.floats(&knn.counts);
         }
         Head::Mlp(mlp) => {
             body.number(MLP);
@@ -103,6 +104,7 @@ pub(super) fn read_head(body: &mut Reader<'_>, models: &[String]) -> Result<Embe
                 k,
                 features: Matrix::new(n_features, body.floats(n_rows * n_features)?),
                 labels: Matrix::new(n.max(1), body.floats(n_rows * n)?),
+                counts: body.floats(n_rows)?,
             })
         }
         _ => Head::Mlp(Mlp {

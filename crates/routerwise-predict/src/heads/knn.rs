@@ -3,7 +3,7 @@
 use crate::calibrate::Calibrator;
 use crate::groups::Groups;
 use crate::matrix::Matrix;
-use crate::train::{N_FOLDS, Options, in_parallel};
+use crate::train::{Labelled, N_FOLDS, Options, in_parallel};
 
 /// Prompts with their labels, to look the nearest up in.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,6 +11,8 @@ pub struct Knn {
     pub(crate) features: Matrix,
     /// Row by row: one label per model.
     pub(crate) labels: Matrix,
+    /// How much each prompt counts.
+    pub(crate) counts: Vec<f32>,
     /// How many neighbours are asked.
     pub(crate) k: usize,
 }
@@ -44,23 +46,23 @@ impl Knn {
     pub(crate) fn raw(&self, features: &[f32], raw: &mut [f32]) {
         let mut room = [(f32::INFINITY, 0); MOST_K];
         let nearest = self.nearest(features, &mut room);
-        mean(nearest, &self.labels, raw);
+        self.mean(nearest, raw);
     }
-}
 
-/// Labels weighed by a bell as wide as the distance of the farthest.
-fn mean(nearest: &[Neighbour], labels: &Matrix, raw: &mut [f32]) {
-    raw.fill(0.0);
-    let width = nearest.last().map_or(1.0, |(distance, _)| distance.max(1e-6));
-    let mut total = 0.0;
-    for (distance, row) in nearest {
-        let weight = (-distance / width).exp();
-        total += weight;
-        raw.iter_mut()
-            .zip(labels.row(*row as usize))
-            .for_each(|(raw, label)| *raw += weight * label);
+    /// Labels weighed by a bell as wide as the distance of the farthest.
+    fn mean(&self, nearest: &[Neighbour], raw: &mut [f32]) {
+        raw.fill(0.0);
+        let width = nearest.last().map_or(1.0, |(distance, _)| distance.max(1e-6));
+        let mut total = 0.0;
+        for (distance, row) in nearest {
+            let weight = self.counts[*row as usize] * (-distance / width).exp();
+            total += weight;
+            raw.iter_mut()
+                .zip(self.labels.row(*row as usize))
+                .for_each(|(raw, label)| *raw += weight * label);
+        }
+        raw.iter_mut().for_each(|raw| *raw /= f32::max(total, 1e-6));
     }
-    raw.iter_mut().for_each(|raw| *raw /= f32::max(total, 1e-6));
 }
 
 fn distance(a: &[f32], b: &[f32]) -> f32 {
@@ -70,13 +72,13 @@ fn distance(a: &[f32], b: &[f32]) -> f32 {
 /// Head, calibration and predictions by fits that had not seen the prompt. The number of neighbours is the one with the least error there.
 pub(crate) fn learn(
     features: &Matrix,
-    labels: &[Vec<f32>],
+    data: Labelled<'_>,
     groups: &Groups,
     options: Options,
     step: &(dyn Fn() + Sync),
 ) -> (Knn, Calibrator, Vec<Vec<f32>>) {
-    let n_models = labels.len();
-    let n_rows = features.n_rows();
+    let (labels, counts) = (data.labels, data.counts());
+    let (n_models, n_rows) = (labels.len(), features.n_rows());
     let by_row = (0..n_rows)
         .flat_map(|row| labels.iter().map(move |column| column[row]))
         .collect();
@@ -87,6 +89,7 @@ pub(crate) fn learn(
         let knn = Knn {
             features: features.of(&outside),
             labels: by_row.of(&outside),
+            counts: outside.iter().map(|row| counts[*row]).collect(),
             k: MOST_K,
         };
         let predicted: Vec<(usize, Vec<Vec<f32>>)> = inside
@@ -96,7 +99,7 @@ pub(crate) fn learn(
                 let nearest = knn.nearest(features.row(row), &mut room);
                 let by_k = KS.map(|k| {
                     let mut raw = vec![0.0; n_models];
-                    mean(&nearest[..k.min(nearest.len())], &knn.labels, &mut raw);
+                    knn.mean(&nearest[..k.min(nearest.len())], &mut raw);
                     raw
                 });
                 (row, by_k.to_vec())
@@ -108,7 +111,8 @@ pub(crate) fn learn(
     let error = |at: usize| -> f64 {
         let of_row = |(row, by_k): &(usize, Vec<Vec<f32>>)| -> f64 {
             let pairs = by_k[at].iter().zip(by_row.row(*row));
-            pairs.map(|(raw, label)| f64::from(raw - label).powi(2)).sum()
+            let error: f64 = pairs.map(|(raw, label)| f64::from(raw - label).powi(2)).sum();
+            f64::from(counts[*row]) * error
         };
         predicted.iter().flatten().map(of_row).sum()
     };
@@ -121,10 +125,11 @@ pub(crate) fn learn(
             .zip(&by_k[best])
             .for_each(|(column, raw)| column[*row] = *raw);
     }
-    let (calibrator, cross_fitted) = Calibrator::fit(raw, labels);
+    let (calibrator, cross_fitted) = Calibrator::fit(raw, labels, &counts);
     let knn = Knn {
         features: features.clone(),
         labels: by_row,
+        counts,
         k: KS[best].min(MOST_K),
     };
     step();

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::calibrate::Calibrator;
 use crate::groups::Groups;
 use crate::matrix::Matrix;
-use crate::train::{N_FOLDS, Options, in_parallel};
+use crate::train::{Labelled, N_FOLDS, Options, in_parallel};
 
 /// Width of the hidden layer.
 pub(crate) const HIDDEN: usize = 32;
@@ -66,7 +66,13 @@ impl Mlp {
         }
     }
 
-    fn train(&mut self, features: &Matrix, labels: &Matrix, rows: &[usize], random: &mut ChaCha8Rng) {
+    fn train(
+        &mut self,
+        features: &Matrix,
+        labels: &Matrix,
+        (rows, counts): (&[usize], &[f32]),
+        random: &mut ChaCha8Rng,
+    ) {
         let mut order = rows.to_vec();
         let mut steps = [
             Adam::new(self.first.values().len()),
@@ -82,7 +88,7 @@ impl Mlp {
                 slopes.0.fill(0.0);
                 slopes.1.fill(0.0);
                 for row in batch {
-                    self.add_slopes(features.row(*row), labels.row(*row), &mut slopes);
+                    self.add_slopes(features.row(*row), labels.row(*row), counts[*row], &mut slopes);
                 }
                 #[expect(clippy::cast_precision_loss, reason = "a batch")]
                 let part = 1.0 / batch.len() as f32;
@@ -92,13 +98,13 @@ impl Mlp {
         }
     }
 
-    fn add_slopes(&self, features: &[f32], labels: &[f32], slopes: &mut (Matrix, Matrix)) {
+    fn add_slopes(&self, features: &[f32], labels: &[f32], count: f32, slopes: &mut (Matrix, Matrix)) {
         let hidden = self.hidden(features);
         let mut back = [0.0; HIDDEN];
         for (model, label) in labels.iter().enumerate() {
             let weights = self.second.row(model);
             let raw = weights[HIDDEN] + hidden.iter().zip(weights).map(|(x, weight)| x * weight).sum::<f32>();
-            let miss = 1.0 / (1.0 + (-raw).exp()) - label;
+            let miss = count * (1.0 / (1.0 + (-raw).exp()) - label);
             let slope = slopes.1.row_mut(model);
             for at in 0..HIDDEN {
                 slope[at] += miss * hidden[at];
@@ -154,11 +160,12 @@ impl Adam {
 /// Head, calibration and predictions by fits that had not seen the prompt.
 pub(crate) fn learn(
     features: &Matrix,
-    labels: &[Vec<f32>],
+    data: Labelled<'_>,
     groups: &Groups,
     options: Options,
     step: &(dyn Fn() + Sync),
 ) -> (Mlp, Calibrator, Vec<Vec<f32>>) {
+    let (labels, counts) = (data.labels, data.counts());
     let (n_models, n_rows) = (labels.len(), features.n_rows());
     let by_row = (0..n_rows)
         .flat_map(|row| labels.iter().map(move |column| column[row]))
@@ -167,7 +174,7 @@ pub(crate) fn learn(
     let fit = |rows: &[usize], stream: u64| {
         let mut random = ChaCha8Rng::seed_from_u64(options.seed ^ (stream << 32) ^ 0x6d6c_7000);
         let mut mlp = Mlp::new(features.width(), n_models, &mut random);
-        mlp.train(features, &by_row, rows, &mut random);
+        mlp.train(features, &by_row, (rows, &counts), &mut random);
         step();
         mlp
     };
@@ -186,7 +193,7 @@ pub(crate) fn learn(
     for (row, values) in predicted.iter().flatten() {
         raw.iter_mut().zip(values).for_each(|(column, raw)| column[*row] = *raw);
     }
-    let (calibrator, cross_fitted) = Calibrator::fit(raw, labels);
+    let (calibrator, cross_fitted) = Calibrator::fit(raw, labels, &counts);
     let all: Vec<usize> = (0..n_rows).collect();
     (fit(&all, 0), calibrator, cross_fitted)
 }

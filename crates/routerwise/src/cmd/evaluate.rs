@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use indicatif::ProgressBar;
-use routerwise_inputs::labels::{self, Labels};
+use routerwise_inputs::labels::Labels;
 use routerwise_inputs::write_atomically;
 use routerwise_predict::Predictor as _;
 use routerwise_predict::groups::Groups;
@@ -16,7 +16,7 @@ use routerwise_types::answer::predictors::{Evaluation, PredictorTest, SplitBy, V
 use crate::cli::Format;
 use crate::embedding::{EmbeddingArgs, HeadArg};
 use crate::failure::{Answer, Failure};
-use crate::learning::{KindArg, Learner, Learning, progress_bar, truth};
+use crate::learning::{self, KindArg, Learner, Learning, progress_bar, source_folds, truth};
 use crate::table::print_json;
 use crate::{drawing, predictor_file, render};
 
@@ -24,7 +24,8 @@ use crate::{drawing, predictor_file, render};
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Prompts with the score of each model (Parquet or CSV): columns `prompt` and `score:<model>`, and `source` to test by source
+    /// Prompts with the score of each model: a file (Parquet or CSV) with columns `prompt` and `score:<model>`, and `source` to test by
+    /// source; or a scenario folder
     #[arg(value_name = "SCORES")]
     scores: PathBuf,
     /// Judge this predictor file on all prompts instead of learning from some (repeat for more)
@@ -92,7 +93,9 @@ mixes are tried, even, mostly the weaker and mostly the stronger models; interva
 Exit code 1 says that some predictor is no better than a static mix.";
 
 pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
-    let labels = labels::read(&args.scores, &args.learning.models)?;
+    let labels = args
+        .learning
+        .sampled(learning::open(&args.scores, &args.learning.models)?);
     let mut run = Run {
         args,
         mix: mix(&args.fractions, &labels.models)?,
@@ -169,7 +172,13 @@ impl Run<'_> {
         }
         let by = self.args.by;
         let n_steps: usize = learners.iter().map(Learner::n_steps).sum();
-        let bar = progress_bar(n_steps * if by == By::Both { 1 + N_SOURCE_FOLDS } else { 1 });
+        let n_folds = source_folds(&labels).map_or(0, |(_, n_folds)| n_folds);
+        let n_learned = match by {
+            By::Both => 1 + n_folds,
+            By::Prompt => 1,
+            By::Source => n_folds,
+        };
+        let bar = progress_bar(n_steps * n_learned);
         for learner in learners {
             if by != By::Source {
                 self.by_prompt(learner, &labels, &bar)?;
@@ -188,38 +197,23 @@ impl Run<'_> {
         let subject = self.subject(&learner.to_string(), SplitBy::Prompt, learned_from.texts.len());
         self.tests.push(judge(
             &subject,
-            truth(&tested),
+            truth(&tested, &[]),
             &learner.score_all(&trained.predictor, &tested.texts),
         ));
         Ok(())
     }
 
-    /// Sources are dealt into folds; each fold is scored by what was learned from the others.
     fn by_source(&mut self, learner: Learner<'_>, labels: &Labels, bar: &ProgressBar) -> Result<(), Failure> {
-        let groups = Groups::by_name(labels.sources.iter().map(String::as_str));
-        let n_sources = groups.n_groups();
-        if n_sources < 2 {
-            let note = "all prompts are of one source, so none can be held out";
-            if !self.left_out.iter().any(|known| known == note) {
-                self.left_out.push(note.into());
-            }
-            return Ok(());
-        }
-        let folds = groups.dealt(N_SOURCE_FOLDS);
-        let n_folds = n_sources.min(N_SOURCE_FOLDS);
-        let mut scores = vec![vec![f32::NAN; labels.texts.len()]; labels.models.len()];
-        for fold in 0..n_folds {
-            let (inside, outside): (Vec<usize>, Vec<usize>) =
-                (0..labels.texts.len()).partition(|row| folds[*row] == fold);
-            let trained = learner.learn(&labels.of(&outside), self.args.learning.options(), bar)?;
-            let scored = learner.score_all(&trained.predictor, &labels.of(&inside).texts);
-            for (scores, scored) in scores.iter_mut().zip(scored) {
-                inside.iter().zip(scored).for_each(|(row, score)| scores[*row] = score);
+        let subject = |n_train| self.subject(&learner.to_string(), SplitBy::Source, n_train);
+        match learner.by_source(labels, self.args.learning.options(), subject, bar)? {
+            Some(test) => self.tests.push(test),
+            None => {
+                let note = "prompts are of one source, or too few are of others, so none can be held out";
+                if !self.left_out.iter().any(|known| known == note) {
+                    self.left_out.push(note.into());
+                }
             }
         }
-        let n_train = labels.texts.len() - labels.texts.len() / n_folds;
-        let subject = self.subject(&learner.to_string(), SplitBy::Source, n_train);
-        self.tests.push(judge(&subject, truth(labels), &scores));
         Ok(())
     }
 
@@ -253,7 +247,7 @@ impl Run<'_> {
         let all = predictor_file::score_all(&predictor, embedder.as_deref(), &tested.texts)?;
         let scores: Vec<Vec<f32>> = columns.into_iter().map(|at| all[at].clone()).collect();
         let subject = self.subject(&file.display().to_string(), SplitBy::Given, predictor.about.n_prompts);
-        self.tests.push(judge(&subject, truth(&tested), &scores));
+        self.tests.push(judge(&subject, truth(&tested, &[]), &scores));
         Ok(())
     }
 
@@ -268,13 +262,10 @@ impl Run<'_> {
             let tested = labels.of(&rows);
             let subject = self.subject(&format!("{name} (published)"), SplitBy::Given, 0);
             self.tests
-                .push(judge(&subject, truth(&tested), &tested.published[name]));
+                .push(judge(&subject, truth(&tested, &[]), &tested.published[name]));
         }
     }
 }
-
-/// Most folds that sources are dealt into.
-const N_SOURCE_FOLDS: usize = 5;
 
 /// Where each model of the table is among those of a predictor.
 fn in_order(models: &[String], of: &[String], file: &Path) -> Result<Vec<usize>, Failure> {

@@ -186,7 +186,7 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
                 Format::Json => write!(out, "{}", plan_file::to_json(plan))?,
                 Format::Table => {
                     render::plan(&scenario, plan, out)?;
-                    if let Some(by) = predicted_by.filter(|by| by.ends_with(NOT_BETTER)) {
+                    if let Some(by) = predicted_by.filter(|by| by.contains(NOT_BETTER)) {
                         writeln!(out, " Warning: the scores are predictions by {by} in its own test.")?;
                     }
                     writeln!(out, "\n Written to {}", file.display())?;

@@ -71,7 +71,9 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
             help: "name the file of scores in it".into(),
         });
     }
-    let labels = learning::read(&args.scores, &args.learning.models)?;
+    let labels = args
+        .learning
+        .sampled(learning::read(&args.scores, &args.learning.models)?);
     let options = args.learning.options();
     let groups = Groups::by_prompt(&labels.texts);
     let (learned_from, tested) = args.learning.split(&labels)?;
@@ -80,16 +82,19 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
         Some(points) => Learner::Head(args.head.unwrap_or(HeadArg::Ridge), points),
         None => Learner::Plain(args.kind),
     };
-    let bar = progress_bar(2 * learner.n_steps());
+    let n_folds = learning::source_folds(&labels).map_or(0, |(_, n_folds)| n_folds);
+    let bar = progress_bar((2 + n_folds) * learner.n_steps());
     let part = learner.learn(&learned_from, options, &bar)?;
     let subject = args
         .learning
         .subject(&learner.to_string(), SplitBy::Prompt, learned_from.texts.len());
     let test = judge(
         &subject,
-        learning::truth(&tested),
+        learning::truth(&tested, &[]),
         &learner.score_all(&part.predictor, &tested.texts),
     );
+    let subject = |n_train| args.learning.subject(&learner.to_string(), SplitBy::Source, n_train);
+    let test_by_source = learner.by_source(&labels, options, subject, &bar)?;
     let trained = learner.learn(&labels, options, &bar)?;
     bar.finish_and_clear();
     let file = PredictorFile {
@@ -102,6 +107,7 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
             strengths: trained.strengths,
             embeddings: points.as_ref().map(|points| points.identity.clone()),
             test: Some(test),
+            test_by_source,
         },
         trained_on: groups.hashes(),
         predictor: trained.predictor,
@@ -116,7 +122,8 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
         )?;
     }
     predictor_file::write(&args.out, &file)?;
-    print(args, &labels, file.about.test, out)?;
+    let tests = file.about.test.into_iter().chain(file.about.test_by_source);
+    print(args, &labels, tests.collect(), out)?;
     Ok(Answer::Yes)
 }
 
@@ -140,13 +147,13 @@ fn write_cross_fitted(
         .map_err(Failure::environment(format!("writing `{}`", to.display())))
 }
 
-fn print(args: &Args, labels: &Labels, test: Option<PredictorTest>, out: &mut dyn Write) -> Result<(), Failure> {
+fn print(args: &Args, labels: &Labels, tests: Vec<PredictorTest>, out: &mut dyn Write) -> Result<(), Failure> {
     match args.format {
         Format::Json => print_json(
             &Evaluation {
                 schema: ANSWER_SCHEMA,
                 models: labels.models.clone(),
-                tests: test.into_iter().collect(),
+                tests,
                 left_out: Vec::new(),
             },
             out,
@@ -162,9 +169,15 @@ fn print(args: &Args, labels: &Labels, test: Option<PredictorTest>, out: &mut dy
             if labels.n_dropped > 0 {
                 writeln!(out, "{} prompts lack a score and were left out", labels.n_dropped)?;
             }
-            if let Some(test) = &test {
+            for test in &tests {
                 writeln!(out)?;
                 predictors::test(test, out)?;
+            }
+            if !tests.iter().any(|test| test.split == SplitBy::Source) {
+                writeln!(
+                    out,
+                    "\n Not tested on prompts of other kinds: that needs a column `source` with more than one value."
+                )?;
             }
             writeln!(out, "\n Written to {}", args.out.display())?;
             if let Some(path) = &args.cross_fitted {

@@ -166,14 +166,20 @@ fn headline(test: &PredictorTest) -> String {
 /// What the figures say, in a sentence.
 pub(crate) fn verdict(test: &PredictorTest) -> String {
     let gain = test.gain;
+    let on = match test.split {
+        SplitBy::Source => ", on prompts of sources that it has not seen,",
+        SplitBy::Prompt | SplitBy::Given => "",
+    };
     let shown = format!("{:+.4} ({:+.4} to {:+.4})", gain.value, gain.low, gain.high);
     match test.verdict {
-        Verdict::Better => format!("Routing by it beats a static mix at the same fractions by {shown} of score."),
+        Verdict::Better => format!("Routing by it{on} beats a static mix at the same fractions by {shown} of score."),
         Verdict::Unclear => {
-            format!("Routing by it may be no better than a static mix at the same fractions: {shown} of score.")
+            format!("Routing by it{on} may be no better than a static mix at the same fractions: {shown} of score.")
         }
         Verdict::NotBetter => {
-            format!("Warning: routing by it is no better than a static mix at the same fractions: {shown} of score.")
+            format!(
+                "Warning: routing by it{on} is no better than a static mix at the same fractions: {shown} of score."
+            )
         }
     }
 }

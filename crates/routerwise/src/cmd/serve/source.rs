@@ -146,6 +146,9 @@ impl Files {
             return Ok(scorer);
         };
         let predictor = predictor_file::read(path)?;
+        if let Some(warning) = predictor_file::warning(&predictor) {
+            tracing::warn!(predictor = %path.display(), "{warning}");
+        }
         scorer.with_predictor(Box::new(predictor), plan).map_err(|unknown| {
             let unknown = unknown.join(", ");
             Failure::Request {
