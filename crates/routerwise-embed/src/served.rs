@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lru::LruCache;
 use routerwise_predict::embed::Embed;
@@ -93,9 +93,22 @@ impl Served {
     /// # Errors
     /// When it is late, or the embedder failed.
     pub fn vector(&self, text: &str) -> Result<Vec<f32>, NotScored> {
+        self.ask(text).wait(Instant::now() + self.deadline)
+    }
+
+    /// The vectors of several texts, which go through the model together as far as its batches go. All of them come within as many
+    /// deadlines, or those that do not are late.
+    pub fn vectors(&self, texts: &[String]) -> Vec<Result<Vec<f32>, NotScored>> {
+        let n = u32::try_from(texts.len()).unwrap_or(u32::MAX);
+        let until = Instant::now() + self.deadline.saturating_mul(n);
+        let asked: Vec<Asked> = texts.iter().map(|text| self.ask(text)).collect();
+        asked.into_iter().map(|asked| asked.wait(until)).collect()
+    }
+
+    fn ask(&self, text: &str) -> Asked {
         let key: Key = Sha256::digest(text.as_bytes()).into();
         if let Some(vector) = locked(&self.cache).get(&key) {
-            return Ok(vector.clone());
+            return Asked::Known(Ok(vector.clone()));
         }
         let (reply, answer) = mpsc::sync_channel(1);
         let job = Job {
@@ -104,17 +117,36 @@ impl Served {
             reply,
         };
         match self.jobs.try_send(job) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => return Err(NotScored::Late),
-            Err(TrySendError::Disconnected(_)) => return Err(NotScored::Failed("the embedder has stopped".into())),
+            Ok(()) => Asked::Pending(answer),
+            Err(TrySendError::Full(_)) => Asked::Known(Err(NotScored::Late)),
+            Err(TrySendError::Disconnected(_)) => Asked::Known(Err(stopped())),
         }
-        match answer.recv_timeout(self.deadline) {
+    }
+}
+
+/// A vector that is there, or will be.
+enum Asked {
+    Known(Result<Vec<f32>, NotScored>),
+    Pending(Receiver<Reply>),
+}
+
+impl Asked {
+    fn wait(self, until: Instant) -> Result<Vec<f32>, NotScored> {
+        let answer = match self {
+            Self::Known(known) => return known,
+            Self::Pending(answer) => answer,
+        };
+        match answer.recv_timeout(until.saturating_duration_since(Instant::now())) {
             Ok(Ok(vector)) => Ok(vector),
             Ok(Err(what)) => Err(NotScored::Failed(what)),
             Err(RecvTimeoutError::Timeout) => Err(NotScored::Late),
-            Err(RecvTimeoutError::Disconnected) => Err(NotScored::Failed("the embedder has stopped".into())),
+            Err(RecvTimeoutError::Disconnected) => Err(stopped()),
         }
     }
+}
+
+fn stopped() -> NotScored {
+    NotScored::Failed("the embedder has stopped".into())
 }
 
 impl Embed for Served {

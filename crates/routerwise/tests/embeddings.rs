@@ -9,6 +9,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use axum::routing::post;
 use axum::{Json, Router};
@@ -36,6 +37,9 @@ fn serve() -> String {
 
 async fn embeddings(Json(body): Json<Value>) -> Json<Value> {
     let texts = body["input"].as_array().unwrap().iter();
+    if texts.clone().any(|text| text.as_str().unwrap().starts_with("asleep")) {
+        tokio::time::sleep(Duration::from_millis(900)).await;
+    }
     // What a text is about cannot be seen from words that training has seen: only its length in words says it.
     let point = |text: &Value| match text.as_str().unwrap().split(' ').count() % 2 {
         0 => json!([1.0, 0.1, 0.0]),
@@ -150,6 +154,44 @@ fn heads_on_an_endpoints_embeddings_are_trained_served_and_stood_in_for() {
             .lines()
             .count(),
         161
+    );
+}
+
+#[test]
+fn prompts_whose_embedding_is_late_have_the_scores_of_what_stands_in() {
+    let folder = scores();
+    let url = serve();
+    train(folder.path(), &url, "ridge");
+    let mut lines = String::new();
+    for ix in 0..120 {
+        // The endpoint takes its time for texts that begin with this word.
+        let word = if ix < 16 { "asleep" } else { "awake" };
+        writeln!(lines, "{word} is number {ix}").unwrap();
+    }
+    fs::write(folder.path().join("p.txt"), lines).unwrap();
+    let place = format!("{url}/v1");
+    let arguments = [
+        "score",
+        "p.rwp",
+        "--prompts",
+        "p.txt",
+        "--out",
+        "o.csv",
+        "--embeddings",
+        &place,
+    ];
+    let in_time = [&arguments[..], &["--deadline", "40"]].concat();
+    let (code, out, err) = routerwise(folder.path(), &in_time);
+    assert_eq!(code, 0, "{err}");
+    assert!(
+        out.contains(
+            "have the scores of the default predictor, for want of an embedding: the scorer did not answer in time"
+        ),
+        "{out}"
+    );
+    assert_eq!(
+        fs::read_to_string(folder.path().join("o.csv")).unwrap().lines().count(),
+        121
     );
 }
 

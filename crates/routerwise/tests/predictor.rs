@@ -134,6 +134,145 @@ fn tables_that_teach_nothing_are_refused() {
     }
 }
 
+/// Two sources in which the same word means the opposite: whoever has seen one is wrong about the other.
+fn contrary(folder: &Path, n: usize) {
+    let mut text = "prompt_id,prompt,source,score:small,score:large\n".to_owned();
+    for i in 0..n {
+        let (source, word) = (i % 2, i / 2 % 2);
+        let right = source ^ word;
+        writeln!(
+            text,
+            "p{i},{} {} question {i}?,{source},{right},{}",
+            ["alpha", "beta"][source],
+            ["short", "long"][word],
+            1 - right
+        )
+        .expect("texts grow");
+    }
+    fs::write(folder.join("contrary.csv"), text).expect("a folder of our own");
+}
+
+#[test]
+fn what_a_predictor_is_worth_elsewhere_is_said_wherever_it_is_used() {
+    let folder = common::tiny();
+    contrary(folder.path(), 400);
+    let target = folder.path().join("tiny/scores.csv");
+    let arguments = ["train", "contrary.csv", "--cross-fitted", target.to_str().unwrap()];
+    let (code, out, err) = routerwise(folder.path(), &arguments);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("Routing by it beats a static mix"), "{out}");
+    assert!(
+        out.contains("Warning: routing by it, on prompts of sources that it has not seen, is no better"),
+        "{out}"
+    );
+    let (code, out, err) = routerwise(folder.path(), &["plan", "tiny"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(
+        out.contains("better than a static mix on held-out prompts, no better than a static mix on held-out sources"),
+        "{out}"
+    );
+    let arguments = [
+        "serve",
+        "tiny/plan.json",
+        "--predictor",
+        "predictor.rwp",
+        "--upstream",
+        "small=http://127.0.0.1:1",
+        "--upstream",
+        "large=http://127.0.0.1:1",
+        "--check",
+    ];
+    let (code, _, err) = routerwise(folder.path(), &arguments);
+    assert_eq!(code, 0, "{err}");
+    assert!(
+        err.contains("no better than a static mix on prompts of sources"),
+        "{err}"
+    );
+    fs::write(folder.path().join("new.txt"), "alpha long question?\nbeta long one?\n").unwrap();
+    let arguments = ["score", "predictor.rwp", "--prompts", "new.txt", "--out", "new.csv"];
+    let (code, out, err) = routerwise(folder.path(), &arguments);
+    assert_eq!(code, 0, "{err}");
+    assert!(
+        out.contains("no better than a static mix on prompts of sources that it had not seen"),
+        "{out}"
+    );
+    let scored = fs::read_to_string(folder.path().join("new.csv")).unwrap();
+    assert!(
+        scored.contains("no better than a static mix on held-out sources"),
+        "{scored}"
+    );
+}
+
+#[test]
+fn chats_are_scored_by_what_a_served_request_is_read_for() {
+    let folder = trained();
+    let chat = r#"{"id": "a", "messages": [{"role": "system", "content": "statute statute"}, {"role": "user", "content": "What does algebra 77 say about case 7, my dear friend?"}]}"#;
+    fs::write(folder.path().join("chats.jsonl"), format!("{chat}\n")).unwrap();
+    let arguments = [
+        "score",
+        "predictor.rwp",
+        "--prompts",
+        "chats.jsonl",
+        "--out",
+        "chats.csv",
+    ];
+    let (code, out, err) = routerwise(folder.path(), &arguments);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("Scored 1 prompts for 3 models"), "{out}");
+    let scored = fs::read_to_string(folder.path().join("chats.csv")).unwrap();
+    assert!(
+        scored.contains("algebra 77") && !scored.contains("statute statute"),
+        "{scored}"
+    );
+    fs::write(folder.path().join("chats.jsonl"), "{\"messages\": 3}\n").unwrap();
+    let (code, _, err) = routerwise(folder.path(), &arguments);
+    assert!(code == 2 && err.contains("no chat"), "{err}");
+}
+
+#[test]
+fn prompts_that_weigh_more_teach_more() {
+    let folder = TempDir::new().unwrap();
+    // One model is right on nine prompts of ten, and those that it is wrong on are asked a hundred times as often.
+    let table = |weigh: bool| {
+        let mut text = "prompt,weight,score:a,score:b\n".to_owned();
+        for i in 0..200 {
+            let right = usize::from(i % 10 > 0);
+            let weight = if weigh && right == 0 { 100 } else { 1 };
+            writeln!(text, "question number {i},{weight},{right},0.5").unwrap();
+        }
+        text
+    };
+    let mean = |weigh: bool| {
+        fs::write(folder.path().join("t.csv"), table(weigh)).unwrap();
+        let (code, _, err) = routerwise(folder.path(), &["train", "t.csv"]);
+        assert_eq!(code, 0, "{err}");
+        let arguments = [
+            "score",
+            "predictor.rwp",
+            "--format",
+            "json",
+            "--prompt",
+            "something else",
+        ];
+        let answer: serde_json::Value = serde_json::from_str(&routerwise(folder.path(), &arguments).1).unwrap();
+        answer["scores"][0]["score"].as_f64().unwrap()
+    };
+    assert!(mean(false) > 0.8 && mean(true) < 0.2);
+    fs::write(folder.path().join("t.csv"), table(false).replace(",1,1,", ",-1,1,")).unwrap();
+    let (code, _, err) = routerwise(folder.path(), &["train", "t.csv"]);
+    assert!(
+        code == 2 && err.contains("has the weight -1 in column `weight`"),
+        "{err}"
+    );
+}
+
+#[test]
+fn a_scenario_is_judged_by_its_names_of_the_models() {
+    let folder = common::tiny();
+    let (_, _, err) = routerwise(folder.path(), &["evaluate", "tiny", "--model", "medium"]);
+    assert!(err.contains("has no model `medium`"), "{err}");
+}
+
 fn evaluation(folder: &Path, more: &[&str]) -> (i32, serde_json::Value) {
     let arguments = [&["evaluate", "scores.csv", "--format", "json"], more].concat();
     let (code, out, err) = routerwise(folder, &arguments);

@@ -1,24 +1,26 @@
 //! `routerwise score`: what a predictor says about a prompt, or about a file of prompts.
 
+mod file;
+
 use std::io::{self, Read as _, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use routerwise_embed::{Embedder, HttpScorer, Served, Service};
-use routerwise_inputs::tables::{self, Values};
+use routerwise_embed::{HttpScorer, Served, Service};
 use routerwise_predict::file::PredictorFile;
 use routerwise_predict::groups::Groups;
 use routerwise_predict::heads::Embedded;
 use routerwise_predict::learned::Learned;
 use routerwise_predict::{NotScored, Piece, Predictor, PromptFacts};
 use routerwise_types::answer::ANSWER_SCHEMA;
-use routerwise_types::answer::predictors::{ModelScore, PromptScores, Verdict};
+use routerwise_types::answer::predictors::{ModelScore, PromptScores};
 
 use crate::cli::Format;
 use crate::embedding::EmbeddingArgs;
 use crate::failure::{Answer, Failure};
 use crate::predictor_file;
 use crate::table::{print_json, table};
+use file::Embedding;
 
 /// Score a prompt, or a file of prompts, with a predictor
 #[derive(Debug, clap::Args)]
@@ -30,7 +32,7 @@ pub(crate) struct Args {
     /// The prompt [default: standard input]
     #[arg(long, short, value_name = "TEXT", conflicts_with_all = ["prompts", "out"])]
     prompt: Option<String>,
-    /// Prompts to score: a Parquet or CSV file with a column `prompt`
+    /// Prompts to score: Parquet or CSV with a column `prompt`, JSON lines with `prompt` or `messages`, or a text with one on each line
     #[arg(long, value_name = "FILE", requires = "out")]
     prompts: Option<PathBuf>,
     /// Scores file to write for `--prompts` (Parquet or CSV), in the layout that scenarios read
@@ -44,7 +46,7 @@ pub(crate) struct Args {
     /// Environment variable that holds the scorer's key
     #[arg(long, value_name = "NAME", requires = "scorer")]
     scorer_key_env: Option<String>,
-    /// Longest wait for an embedding or the scorer, in milliseconds
+    /// Longest wait for an embedding or the scorer, in milliseconds; for as many prompts of a file as go through the model together, as often
     #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     deadline: u32,
     /// How to print
@@ -57,6 +59,7 @@ Examples:
   routerwise score predictor.rwp --prompt 'Prove that 17 is prime.'
   routerwise score predictor.rwp < prompt.txt
   routerwise score predictor.rwp --prompts new.parquet --out scenario/scores.parquet
+  routerwise score predictor.rwp --prompts chats.jsonl --out scores.csv     lines of {\"messages\": [ … ]}
   routerwise score predictor.rwp --embeddings models/all-MiniLM-L6-v2 --prompt 'What is a monad?'
   routerwise score predictor.rwp --scorer http://localhost:9000/score --prompt 'What is a monad?'
 
@@ -70,7 +73,11 @@ was predicted. Of a long prompt the first 6144 and the last 2048 bytes are read;
 pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
     let predictor = predictor_file::read(&args.predictor)?;
     if let (Some(from), Some(to)) = (&args.prompts, &args.out) {
-        return score_file(&predictor, args.embeddings.open()?.as_deref(), from, to, out);
+        let embedding = Embedding {
+            embedder: args.embeddings.open()?,
+            deadline: Duration::from_millis(args.deadline.into()),
+        };
+        return file::score(&predictor, embedding, from, to, out);
     }
     let text = match &args.prompt {
         Some(text) => text.clone(),
@@ -173,61 +180,4 @@ fn print(format: Format, answer: &PromptScores, out: &mut dyn Write) -> Result<(
         }
     }
     Ok(())
-}
-
-fn score_file(
-    predictor: &PredictorFile,
-    embedder: Option<&dyn Embedder>,
-    from: &Path,
-    to: &Path,
-    out: &mut dyn Write,
-) -> Result<Answer, Failure> {
-    let mut table = tables::read(from)?;
-    let Some(texts) = table.texts("prompt") else {
-        return Err(Failure::Request {
-            what: format!("`{}` has no column `prompt`", from.display()),
-            help: "name the column that holds the texts `prompt`".into(),
-        });
-    };
-    let texts: Vec<String> = texts.into_iter().map(Option::unwrap_or_default).collect();
-    if table.texts("prompt_id").is_none() {
-        let ids = (1..=texts.len()).map(|row| Some(row.to_string())).collect();
-        table.put("prompt_id", Values::Texts(ids));
-    }
-    let scored = predictor_file::score_all(predictor, embedder, &texts)?;
-    for (model, scores) in predictor.models().iter().zip(scored) {
-        let name = format!("score:{model}");
-        table.rename(&name, &format!("label:{model}"));
-        table.put(&name, Values::scores(&scores));
-    }
-    table
-        .write(to)
-        .map_err(Failure::environment(format!("writing `{}`", to.display())))?;
-    writeln!(
-        out,
-        "Scored {} prompts for {} models, written to {}",
-        texts.len(),
-        predictor.models().len(),
-        to.display()
-    )?;
-    if predictor
-        .about
-        .test
-        .as_ref()
-        .is_some_and(|test| test.verdict == Verdict::NotBetter)
-    {
-        writeln!(
-            out,
-            "Warning: in its test, routing by this predictor was no better than a static mix."
-        )?;
-    }
-    let n_known = Groups::by_prompt(&texts).shared_with(&predictor.trained_on).len();
-    if n_known > 0 {
-        writeln!(
-            out,
-            "Warning: {n_known} of them were learned from, so their scores are too good to plan with; `routerwise train --cross-fitted` \
-             scores such prompts by fits that had not seen them."
-        )?;
-    }
-    Ok(Answer::Yes)
 }
