@@ -21,6 +21,8 @@ pub struct ImportedRun {
     pub offered: Option<f64>,
     /// How arrivals were spread, where it says so; nothing where users waited for answers.
     pub arrivals: Option<Arrivals>,
+    /// Whether it sent all it could: its latency is then that of a queue as long as the run, and only its rate says something.
+    pub flooded: bool,
     /// How long it took, in seconds.
     pub lasted: f64,
     /// The requests that were answered, in order of their start.
@@ -168,8 +170,11 @@ mod tests {
             matches!(&refused, CannotImport::Lacks { help, .. } if help.contains("--save-detailed")),
             "{refused}"
         );
-        let endless = run(&text.replace("\"request_rate\": 2.0", "\"request_rate\": \"inf\""));
-        assert_eq!((endless.offered, endless.arrivals), (None, None));
+        let endless = text.replace("\"request_rate\": 2.0", "\"request_rate\": \"inf\"");
+        let read_ = run(&endless);
+        assert_eq!((read_.offered, read_.arrivals, read_.flooded), (None, None, true));
+        let users = endless.replace("\"max_concurrency\": null", "\"max_concurrency\": 4");
+        assert!(!run(&users).flooded);
         let bursty = run(&text.replace("\"burstiness\": 1.0", "\"burstiness\": 0.25"));
         assert_eq!(bursty.arrivals, Some(Arrivals::Gamma { cv: 2.0 }));
     }
@@ -185,6 +190,26 @@ mod tests {
         );
         let summary = text.replace("\"successful\"", "\"summarised\"");
         assert!(matches!(read(&summary), Err(CannotImport::Lacks { .. })));
+    }
+
+    /// Two benchmarks of a sweep with two requests each, as guidellm 0.8.1 wrote them; words and arguments were taken out.
+    #[test]
+    fn what_guidellm_itself_wrote_is_read() {
+        let runs = read(include_str!("import/samples/guidellm-0.8.1.json")).unwrap();
+        let [throughput, constant] = &runs[..] else {
+            panic!("{runs:?}")
+        };
+        assert!(throughput.flooded && throughput.offered.is_none());
+        assert_eq!((constant.flooded, constant.arrivals), (false, Some(Arrivals::Constant)));
+        assert!((constant.offered.unwrap() - 115.75).abs() < 1e-9 && (constant.lasted - 8.0).abs() < 0.01);
+        assert_eq!(constant.requests.len(), 2);
+        for request in &constant.requests {
+            assert_eq!(request.lengths.output, 20);
+            assert!(
+                (0.005..0.2).contains(&request.ttft().value()) && request.e2e().value() < 1.0,
+                "{request:?}"
+            );
+        }
     }
 
     #[test]

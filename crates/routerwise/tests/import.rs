@@ -78,6 +78,11 @@ fn what_is_missing_is_refused_and_nothing_is_written() {
     };
     // 2 a second were sent and 1.43 completed.
     refused("vllm.json", &[], "no load is left");
+    let sent_at_once = fs::read_to_string(folder.path().join("vllm.json"))
+        .unwrap()
+        .replace("\"request_rate\": 2.0", "\"request_rate\": \"inf\"");
+    fs::write(folder.path().join("inf.json"), sent_at_once).unwrap();
+    refused("inf.json", &[], "all was sent at once");
     refused("aiperf.jsonl", &["--same-lengths"], "tokens in and 3 out");
     refused("aiperf.jsonl", &["guidellm.json"], "of aiperf and of guidellm");
     refused("gone.json", &[], "cannot be read");
@@ -87,4 +92,27 @@ fn what_is_missing_is_refused_and_nothing_is_written() {
         .replace("\"itls\"", "\"x\"");
     fs::write(folder.path().join("summary.json"), summary).unwrap();
     refused("summary.json", &[], "--save-detailed");
+}
+
+#[test]
+fn loads_above_one_that_was_too_much_are_left_out() {
+    let folder = scenario();
+    let sample: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(folder.path().join("vllm.json")).unwrap()).unwrap();
+    // Rate, and how long the two answers took: 1.2 and 3.0 a second are kept up with, 2.0 is not.
+    for (name, rate, seconds) in [("a.json", 1.2, 1.6), ("b.json", 2.0, 1.4), ("c.json", 3.0, 0.66)] {
+        let mut run = sample.clone();
+        run["request_rate"] = rate.into();
+        run["duration"] = seconds.into();
+        fs::write(folder.path().join(name), run.to_string()).unwrap();
+    }
+    let (code, out, err) = import(folder.path(), "a.json", &["b.json", "c.json"]);
+    assert_eq!(code, 0, "{err}{out}");
+    assert!(
+        out.contains("3.00 requests/s lies above a load that was not sustained"),
+        "{out}"
+    );
+    let text = fs::read(folder.path().join("tiny/profiles/imported-small.json")).unwrap();
+    let set: ProfileSet = serde_json::from_slice(&text).unwrap();
+    assert_eq!(set.profiles[0].points.len(), 1);
 }

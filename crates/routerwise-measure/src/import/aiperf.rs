@@ -43,6 +43,7 @@ pub(super) fn read(text: &str) -> Result<ImportedRun, CannotImport> {
         tool: TOOL,
         offered: None,
         arrivals: None,
+        flooded: false,
         lasted,
         requests,
         n_failed,

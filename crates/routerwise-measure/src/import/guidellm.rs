@@ -48,6 +48,7 @@ fn run(benchmark: &Value) -> Result<ImportedRun, CannotImport> {
             Some("constant") => Some(Arrivals::Constant),
             _ => None,
         },
+        flooded: kind == Some("throughput"),
         lasted: benchmark["duration"]
             .as_f64()
             .filter(|lasted| *lasted > 0.0)

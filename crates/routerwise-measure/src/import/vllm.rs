@@ -63,6 +63,7 @@ pub(super) fn read(value: &Value) -> Result<ImportedRun, CannotImport> {
         tool: TOOL,
         offered,
         arrivals: offered.and(burstiness).map(spread),
+        flooded: offered.is_none() && value.get("max_concurrency").and_then(Value::as_u64).is_none(),
         lasted,
         n_failed: ttfts.len() - times.len(),
         requests: ordered(times).0,

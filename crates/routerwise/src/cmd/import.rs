@@ -216,21 +216,35 @@ fn lengths(
 fn points(runs: &[ImportedRun]) -> Result<(Vec<LoadPoint>, Vec<String>), Failure> {
     let mut left_out = Vec::new();
     let mut points = Vec::new();
+    let mut too_much = None;
     for run in runs {
         let Some(point) = run.load_point() else {
             left_out.push("a load without a single answer of two tokens".to_owned());
             continue;
         };
-        if point.achieved.value() < SUSTAINED * point.offered.value() {
+        if run.flooded {
+            left_out.push(format!(
+                "all was sent at once: {} were completed, and the latency is that of the queue",
+                point.achieved
+            ));
+        } else if point.achieved.value() < SUSTAINED * point.offered.value() {
             left_out.push(format!(
                 "{} was not sustained: {} were completed",
                 point.offered, point.achieved
             ));
+            let offered = point.offered.value();
+            too_much = Some(too_much.map_or(offered, |least: f64| least.min(offered)));
         } else {
             points.push(point);
         }
     }
     points.sort_by(|a, b| a.offered.value().total_cmp(&b.offered.value()));
+    // Above a load that was too much another one was luck, or closed loops that waited.
+    let too_much = too_much.unwrap_or(f64::INFINITY);
+    for point in points.iter().filter(|point| point.offered.value() > too_much) {
+        left_out.push(format!("{} lies above a load that was not sustained", point.offered));
+    }
+    points.retain(|point| point.offered.value() <= too_much);
     if let Some(twice) = points.windows(2).find(|pair| pair[0].offered >= pair[1].offered) {
         return Err(wrong(
             format!("two results have the load {}", twice[0].offered),
