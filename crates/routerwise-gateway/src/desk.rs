@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use routerwise_route::RouterCore;
-use routerwise_route::core::Snapshot;
+use routerwise_route::core::{Same, Snapshot};
 use routerwise_route::decision::{Decision, Receipt};
 use routerwise_route::event::Event;
 use routerwise_route::facts::{ModelSet, RequestFacts};
@@ -43,6 +43,18 @@ impl Desk {
             changed: Notify::new(),
             start,
         })
+    }
+
+    /// Takes over what the desk that it replaces has learned; both go by the same clock.
+    pub(crate) fn inherit(&self, before: &Self, same: &Same) {
+        let now = self.now();
+        let old = before.core();
+        self.core().inherit(now, &old, same);
+    }
+
+    /// When its clock began.
+    pub(crate) fn start(&self) -> Instant {
+        self.start
     }
 
     /// Time on a clock that never goes back.

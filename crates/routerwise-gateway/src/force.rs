@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use routerwise_route::RouterCore;
+use routerwise_route::core::Same;
 use routerwise_route::curves::Curves;
 use routerwise_route::facts::ModelSet;
 use routerwise_route::settings::{self as core, Pricing, RouteSettings};
@@ -24,6 +25,7 @@ use crate::meters::{ModelMeters, RouteMeters};
 use crate::metrics::Metrics;
 use crate::replicas::{Found, Replicas};
 use crate::scorer::Scorer;
+use crate::upstream::Upstream;
 
 /// Times its fair share that a replica may have before its prefixes go elsewhere: the bound that consistent hashing with bounded loads is
 /// mostly run with, a compromise between hits in the cache and even queues.
@@ -104,8 +106,11 @@ impl Force {
         let core_settings = core_settings(&settings, &plan)?;
         let core = RouterCore::new(&plan, curves, core_settings).map_err(|error| error.to_string())?;
         let now = Instant::now();
-        let desk = Desk::new(core, now);
+        let desk = Desk::new(core, before.map_or(now, |before| before.desk.start()));
         replicas.introduce(&desk, &plan);
+        if let Some(before) = before {
+            desk.inherit(&before.desk, &same(&settings, &plan, &replicas, before));
+        }
         let names: Vec<Arc<str>> = plan.models.iter().map(|model| model.name.as_str().into()).collect();
         let targets = targets(&settings, &plan)?;
         let log = log(&settings, before, metrics)?;
@@ -183,6 +188,31 @@ impl Force {
         let snapshot = self.desk.snapshot();
         let mut replicas = snapshot.models.iter().flat_map(|model| &model.replicas);
         replicas.any(|replica| replica.present && replica.healthy)
+    }
+}
+
+/// What is the same as before: models and routes by their names, replicas by where they are.
+fn same(settings: &Settings, plan: &Plan, replicas: &Replicas, before: &Force) -> Same {
+    let slots = before.replicas.all();
+    let models: Vec<Option<usize>> = plan.models.iter().map(|model| before.model_ix(&model.name)).collect();
+    let number = |model: Option<usize>, upstream: &Option<Arc<Upstream>>| {
+        let upstream = upstream.as_ref()?;
+        let old = slots[model?].iter();
+        old.map(Option::as_ref)
+            .position(|old| old.is_some_and(|old| old.is_at(upstream)))
+    };
+    let of_models = replicas.all();
+    let numbers = of_models.iter().zip(&models);
+    let numbers = numbers.map(|(slots, model)| slots.iter().map(|slot| number(*model, slot)).collect());
+    let routes = settings.routes.iter().map(|route| {
+        let mut old = before.settings.routes.iter();
+        old.position(|old| old.name == route.name)
+    });
+    Same {
+        routes: routes.chain([Some(before.settings.routes.len())]).collect(),
+        replicas: numbers.collect(),
+        models,
+        plan: plan.id == before.plan.id && settings.prices == before.settings.prices,
     }
 }
 

@@ -134,6 +134,12 @@ impl Upstream {
         self.endpoint == *endpoint && self.connect_limit == timeouts.connect && self.idle == timeouts.idle
     }
 
+    /// Whether both are the same engine, whatever else is set about it.
+    pub(crate) fn is_at(&self, other: &Self) -> bool {
+        let place = |upstream: &Self| (upstream.scheme.clone(), upstream.name.clone(), upstream.prefix.clone());
+        place(self) == place(other)
+    }
+
     /// What the engine calls the model.
     pub(crate) fn model(&self) -> &str {
         self.endpoint.served_as.as_deref().unwrap_or(&self.endpoint.model)

@@ -323,6 +323,31 @@ async fn a_storm_of_reloads_loses_no_request_and_a_wrong_one_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_reload_knows_what_was_learned_before_it() {
+    let (bad, good) = (
+        Upstream::start(vec![Act::Close]).await,
+        Upstream::start(vec![ok(BODY)]).await,
+    );
+    let gateway = Gateway::start(inputs(&[bad.at, good.at], &[])).await;
+    let up = format!("routerwise_replica_up{{model=\"small\",replica=\"{}\"}}", bad.at);
+    while gateway.metric(&up).await > 0.5 {
+        assert_eq!(post(gateway.address, CHAT, &chat("small", "x")).await.status, 200);
+        assert!(bad.n_seen() < 20, "its breaker does not open");
+    }
+    // Another order, another credential, another plan: the replica is the same.
+    gateway.change(|inputs| {
+        inputs.settings.replicas.reverse();
+        inputs.settings.timeouts.idle = Duration::from_secs(3);
+        inputs.plan.id = routerwise_types::Fingerprint("fedcba9876543210fedcba9876543210".to_owned());
+    });
+    assert_eq!(post(gateway.admin, "/admin/reload", "").await.status, 200);
+    assert!(gateway.metric(&up).await < 0.5, "its breaker is closed again");
+    let seen = bad.n_seen();
+    assert_eq!(post(gateway.address, CHAT, &chat("small", "x")).await.status, 200);
+    assert_eq!(bad.n_seen(), seen);
+}
+
+#[tokio::test]
 async fn every_request_leaves_a_line_and_a_full_disk_costs_none() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("decisions.jsonl");

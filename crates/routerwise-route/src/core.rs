@@ -4,6 +4,7 @@
 //! route(now, facts) -> Decision          one argmax and one replica; counts what it sends as in flight
 //! observe(now, event)                    what became of it, health, engine gauges, replicas that come and go
 //! refresh(now) -> job; job.solve(); apply(now, solved)    prices, solved anywhere, taken over in one step
+//! inherit(now, other, same)              at a reload: what another router learned about what is still the same
 //! next_ready(now) -> request             whose turn has come in the queue
 //! next_deadline()                        when to call `refresh` or `next_ready` although nothing happened
 //! ```
@@ -14,6 +15,7 @@
 mod choose;
 mod explain;
 mod hedge;
+mod inherit;
 mod learn;
 mod observe;
 mod refresh;
@@ -37,6 +39,7 @@ use choose::Verdicts;
 use refresh::Refresh;
 use state::{ModelState, RouteState};
 
+pub use inherit::Same;
 pub use refresh::{RefreshJob, Solved};
 pub use snapshot::{ModelSnapshot, ReplicaSnapshot, RouteSnapshot, Snapshot};
 

@@ -94,6 +94,20 @@ impl Replica {
         }
     }
 
+    /// One that another router knew: all that it learned, and nothing in flight from here.
+    pub(crate) fn inherited(now: Timestamp, old: &Self, as_expected: bool) -> Self {
+        Self {
+            outstanding: 0,
+            slowness: if as_expected { old.slowness } else { Slowness::default() },
+            // Whoever is trying tells the other router.
+            breaker: match old.breaker {
+                Breaker::Probing => Breaker::Open { until: now },
+                other => other,
+            },
+            ..old.clone()
+        }
+    }
+
     /// The state of its breaker.
     #[must_use]
     pub fn breaker(&self) -> Breaker {

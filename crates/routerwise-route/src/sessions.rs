@@ -33,6 +33,16 @@ impl Sessions {
         self.newer.get(&session).or_else(|| self.older.get(&session)).copied()
     }
 
+    /// Remembers what others did, as far as it still means something.
+    pub(crate) fn take_over(&mut self, others: &Self, here: impl Fn(&Cached) -> Option<Cached>) {
+        let moved = |sessions: &HashMap<u64, Cached>| {
+            let kept = sessions.iter().take(self.most);
+            kept.filter_map(|(session, cached)| Some((*session, here(cached)?)))
+                .collect()
+        };
+        (self.newer, self.older) = (moved(&others.newer), moved(&others.older));
+    }
+
     pub(crate) fn remember(&mut self, session: u64, cached: Cached) {
         if self.newer.len() >= self.most && !self.newer.contains_key(&session) {
             self.older = std::mem::take(&mut self.newer);

@@ -56,6 +56,14 @@ pub(super) struct Refresh {
 }
 
 impl Refresh {
+    /// The same in another router: what is under way is not.
+    pub(super) fn resumed(&self) -> Self {
+        Self {
+            under_way: None,
+            ..*self
+        }
+    }
+
     /// Prices must be solved at once.
     pub(super) fn capacity_changed(&mut self, now: Timestamp) {
         self.changed.get_or_insert(now);

@@ -42,6 +42,11 @@ impl Sample {
         }
     }
 
+    /// Whether another one's vectors could be its own.
+    pub(crate) fn fits(&self, other: &Self) -> bool {
+        self.n_models == other.n_models && self.most == other.most
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.scores.len() / self.n_models.max(1)
     }
