@@ -226,6 +226,13 @@ fn core_settings(settings: &Settings, plan: &Plan) -> Result<core::Settings, Str
                 .ok_or_else(|| format!("route `{}` allows `{name}`, which is no model of the plan", route.name))?;
             allowed = allowed.with(model);
         }
+        let unknown = |name: &&String| !plan.models.iter().any(|model| model.name == **name);
+        if let Some(name) = route.embeddings.as_ref().filter(unknown) {
+            let route = &route.name;
+            return Err(format!(
+                "route `{route}` has its embeddings from `{name}`, which is no model of the plan"
+            ));
+        }
         routes.push(RouteSettings {
             name: route.of_plan.clone(),
             allowed: if route.models.is_empty() {

@@ -101,7 +101,6 @@ async fn prepare(
     let wishes = Wishes::read(&headers)?;
     let ask = ask::read(&body)?;
     let target = force.target(&ask.model).ok_or_else(|| no_such_model(&ask.model))?;
-    let routed = matches!(target, Target::Route(_));
     exchange.facts.asked = Some(match target {
         Target::Route(route) => Arc::clone(&force.routes[route].name),
         Target::Model(model) => Arc::clone(&force.names[model]),
@@ -110,10 +109,14 @@ async fn prepare(
         let message = format!("this API key may not ask `{}`", ask.model);
         return Err(Refusal::new(Cause::Forbidden, message).param("model"));
     }
-    if routed && exchange.endpoint == Endpoint::Embeddings {
-        let message = "embeddings of different models do not compare: name one model instead of a route";
-        return Err(Refusal::new(Cause::BadRequest, message).param("model"));
-    }
+    // Not chosen by prompt: from here on it is as if the client had named the model.
+    let target = match target {
+        Target::Route(route) if exchange.endpoint == Endpoint::Embeddings => {
+            Target::Model(embedder(force, route, &ask.model)?)
+        }
+        target => target,
+    };
+    let routed = matches!(target, Target::Route(_));
     let mut allowed = match target {
         Target::Model(model) => ModelSet::only(model),
         Target::Route(_) => ModelSet::ALL,
@@ -172,6 +175,26 @@ async fn prepare(
         until: arrived + patience,
         body: body.clone(),
     })
+}
+
+/// The model that answers the embeddings of a route: the one that was set, or the only one that it may choose.
+fn embedder(force: &Force, route: usize, asked: &str) -> Result<usize, Refusal> {
+    let settings = &force.settings.routes[route];
+    if let Some(model) = settings.embeddings.as_ref().and_then(|name| force.model_ix(name)) {
+        return Ok(model);
+    }
+    let may = force.desk.models_of(route);
+    let mut models = (0..force.names.len()).filter(|model| may.has(*model));
+    if let (Some(only), None) = (models.next(), models.next()) {
+        return Ok(only);
+    }
+    let known: Vec<String> = force.names.iter().map(|name| format!("`{name}`")).collect();
+    let message = format!(
+        "embeddings of different models do not compare, and `{asked}` may choose among several: name one of {}, or set \
+         `embeddings = \"MODEL\"` for this route in the gateway's settings",
+        known.join(", ")
+    );
+    Err(Refusal::new(Cause::BadRequest, message).param("model"))
 }
 
 /// The models that a header allows.

@@ -96,8 +96,41 @@ async fn every_endpoint_is_passed_on_to_where_the_engine_has_it() {
             .status,
         404
     );
-    let routed = post(gateway.address, "/v1/embeddings", r#"{"model":"auto","input":"x"}"#).await;
+}
+
+#[tokio::test]
+async fn a_route_s_embeddings_come_from_the_model_that_was_set_for_them_or_from_its_only_one() {
+    let (small, large, inputs) = two().await;
+    let gateway = Gateway::start(inputs.clone()).await;
+    const ASK: &str = r#"{"model":"auto","input":"x"}"#;
+    let routed = post(gateway.address, "/v1/embeddings", ASK).await;
     assert_eq!((routed.status, routed.code().as_str()), (400, "bad_request"));
+    let message = routed.json()["error"]["message"].as_str().unwrap().to_owned();
+    assert!(
+        message.contains("`small`, `large`") && message.contains("embeddings = "),
+        "{message}"
+    );
+    gateway.change(|inputs| inputs.settings.routes[0].embeddings = Some("large".to_owned()));
+    assert_eq!(post(gateway.admin, "/admin/reload", "").await.status, 200);
+    let routed = post(gateway.address, "/v1/embeddings", ASK).await;
+    assert_eq!(
+        (routed.status, routed.header("x-routerwise-model")),
+        (200, Some("large"))
+    );
+    assert!(String::from_utf8_lossy(&large.last().body).contains(r#""model":"large""#));
+    gateway.change(|inputs| {
+        inputs.settings.routes[0].embeddings = None;
+        inputs.settings.routes[0].models = vec!["small".to_owned()];
+    });
+    assert_eq!(post(gateway.admin, "/admin/reload", "").await.status, 200);
+    assert_eq!(post(gateway.address, "/v1/embeddings", ASK).await.status, 200);
+    assert_eq!((small.n_seen(), large.n_seen()), (1, 1));
+    gateway.change(|inputs| inputs.settings.routes[0].embeddings = Some("nobody".to_owned()));
+    let refused = post(gateway.admin, "/admin/reload", "").await;
+    assert!(
+        refused.status == 400 && refused.body.contains("`nobody`"),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]

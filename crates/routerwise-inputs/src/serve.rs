@@ -171,6 +171,9 @@ fn route(mut table: Table<'_>) -> Option<Route> {
     if let Some(list) = table.take("models").and_then(Value::list) {
         route.models = list.iter().filter_map(|value| value.string()).collect();
     }
+    set(&mut table, "embeddings", &mut route.embeddings, |value| {
+        Some(Some(value.string()?))
+    });
     set(&mut table, "ttft-target", &mut route.ttft_target, |value| {
         Some(Some(time(value)?))
     });
@@ -323,6 +326,7 @@ mod tests {
             [[route]]
             name = "fast"
             models = ["small"]
+            embeddings = "bge"
             ttft-target = "300 ms"
             out-of-reach = "shed"
             [[replica]]
@@ -356,6 +360,8 @@ mod tests {
         assert!(settings.keys.unwrap().ends_with("keys.toml"));
         assert!(settings.tls.unwrap().client_ca.is_some());
         assert_eq!(settings.routes[0].ttft_target, Some(Duration::from_millis(300)));
+        assert_eq!(settings.routes[0].embeddings.as_deref(), Some("bge"));
+        assert!(settings.replicas[0].http2);
         assert_eq!(settings.replicas[0].served_as.as_deref(), Some("org/small"));
         assert_eq!((settings.limits.body, settings.limits.in_flight), (1_000_000, 7));
         assert_eq!(settings.timeouts.stall, Duration::from_secs(5));

@@ -95,6 +95,8 @@ pub struct Route {
     pub level: Option<String>,
     /// Models that it may choose; all when empty.
     pub models: Vec<String>,
+    /// The model that answers its embeddings, which cannot be chosen by prompt: those of different models do not compare.
+    pub embeddings: Option<String>,
     /// Its own target of the mean time to first token; the plan's when absent.
     pub ttft_target: Option<Duration>,
     /// What happens while no model meets the objective.
@@ -352,6 +354,7 @@ impl Route {
             of_plan: crate::workload::ALL_TRAFFIC.to_owned(),
             level: None,
             models: Vec::new(),
+            embeddings: None,
             ttft_target: None,
             out_of_reach: OutOfReach::Degrade,
         }
