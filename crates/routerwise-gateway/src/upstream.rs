@@ -19,8 +19,10 @@ use tokio::time::{Instant, timeout_at};
 use crate::error::Cause;
 use crate::gauges::Spared;
 use crate::tls;
-use connect::{Connector, Uses};
+use connect::{Connector, Speaks, Uses};
 
+/// Where a connection of HTTP/2 that went silent is found dead; those of HTTP/1.1 are by the system.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Idle connections to one replica that are kept.
 const MOST_IDLE: usize = 256;
 
@@ -105,7 +107,10 @@ impl Upstream {
             value.set_sensitive(true);
             Ok::<_, String>(value)
         });
+        let speaks = if endpoint.http2 { Speaks::Http2 } else { Speaks::Http1 };
         let client = Client::builder(TokioExecutor::new())
+            .http2_only(endpoint.http2)
+            .http2_keep_alive_interval(KEEP_ALIVE)
             .pool_idle_timeout(timeouts.idle)
             .pool_max_idle_per_host(MOST_IDLE)
             .pool_timer(TokioTimer::new())
@@ -114,6 +119,7 @@ impl Upstream {
                 tls::client(&endpoint)?,
                 timeouts.connect,
                 endpoint.at.map(|at| at.ip()),
+                speaks,
             ));
         Ok(Self {
             scheme,
@@ -196,7 +202,8 @@ impl Upstream {
                 let cause = cause_of(&error);
                 return Err(NoAnswer {
                     cause,
-                    reused: cause == Cause::Reset && was_used(),
+                    // A connection of HTTP/2 may live on when a request on it was reset, which would have no end.
+                    reused: cause == Cause::Reset && !self.endpoint.http2 && was_used(),
                 });
             }
             Ok(Ok(response)) => response,

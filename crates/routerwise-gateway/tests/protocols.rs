@@ -145,6 +145,51 @@ async fn certificates_are_asked_of_clients_and_shown_to_replicas() {
 }
 
 #[tokio::test]
+async fn engines_may_be_spoken_to_in_http2_over_one_connection() {
+    // A gateway speaks both, with and without TLS, and is the replica of another one.
+    for scheme in ["http", "https"] {
+        let engine = Upstream::start(vec![Act::Say(stream(&["a", "b"]))]).await;
+        let mut inner = inputs(&[engine.at], &[]);
+        inner.settings.tls = (scheme == "https").then(|| tls(None));
+        let inner = Gateway::start(inner).await;
+        let mut outer = inputs(&[inner.address], &[]);
+        let replica = &mut outer.settings.replicas[0];
+        replica.url = format!("{scheme}://{}", inner.address);
+        replica.ca = Some(file("ca.pem"));
+        replica.http2 = true;
+        let outer = Gateway::start(outer).await;
+        let address = outer.address;
+        let ask = move || async move {
+            let answer = post(address, CHAT, &streamed("small", "x")).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            assert!(answer.body.ends_with("data: [DONE]\n\n"));
+        };
+        ask().await;
+        let many: Vec<_> = (0..10).map(|_| tokio::spawn(ask())).collect();
+        for one in many {
+            one.await.unwrap();
+        }
+        assert!(
+            (inner.metric("routerwise_connections").await - 2.0).abs() < 1e-9,
+            "{scheme}"
+        );
+        // A client that goes away cancels its request there.
+        engine.then(vec![Act::Hang]);
+        let seen = engine.n_seen();
+        let hanging = tokio::spawn(ask());
+        let deadline = tokio::time::Instant::now() + common::PATIENCE;
+        while engine.n_seen() == seen {
+            assert!(tokio::time::Instant::now() < deadline, "the request did not arrive");
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        hanging.abort();
+        tokio::time::timeout(common::PATIENCE, engine.left.notified())
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test]
 async fn wrong_certificates_are_refused_at_the_start_and_name_no_secret() {
     let mut inputs = inputs(&[([127, 0, 0, 1], 1).into()], &[]);
     let wrong = |certificate: &str, key: &str| ServerTls {

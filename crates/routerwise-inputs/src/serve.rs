@@ -333,6 +333,7 @@ mod tests {
             model = "small"
             url = "http://10.0.0.1:8000"
             served-name = "org/small"
+            http2 = true
             [limits]
             body = "1 MB"
             in-flight = 7

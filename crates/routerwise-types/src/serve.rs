@@ -127,6 +127,8 @@ pub struct Endpoint {
     pub url: String,
     /// What the engine calls the model; the plan's name when absent.
     pub served_as: Option<String>,
+    /// Whether it is spoken to in HTTP/2: agreed on with TLS, and known beforehand without.
+    pub http2: bool,
     /// Credential that it wants, as the value of `authorization: Bearer`.
     pub credential: Option<Secret>,
     /// Authorities that may sign its certificate, PEM; those of the system when absent.
@@ -371,6 +373,7 @@ impl Endpoint {
             at: None,
             url: url.into(),
             served_as: None,
+            http2: false,
             credential: None,
             ca: None,
             identity: None,

@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::slices::{Metadata, Slice, Slices, addresses};
 use super::{Pauses, Target};
 use crate::tls;
-use crate::upstream::connect::Connector;
+use crate::upstream::connect::{Connector, Speaks};
 
 /// Longest wait for a connection, and for a list.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -150,7 +150,7 @@ impl<'a> Client<'a> {
             ca: wanted.ca.clone(),
             ..Endpoint::new("", &wanted.api)
         };
-        let connector = Connector::new(tls::client(&server)?, CONNECT, None);
+        let connector = Connector::new(tls::client(&server)?, CONNECT, None, Speaks::Http1);
         let http = Http::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .build(connector);

@@ -38,6 +38,13 @@ impl Uses {
     }
 }
 
+/// What is spoken over a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Speaks {
+    Http1,
+    Http2,
+}
+
 /// Where a host is: at the one address where it was found, or where the name service says.
 #[derive(Clone, Copy, Debug)]
 struct Resolver(Option<IpAddr>);
@@ -72,21 +79,19 @@ pub(crate) struct Connector {
 
 impl Connector {
     /// Connections to hosts by their names, or all of them to one address.
-    pub(crate) fn new(tls: ClientConfig, limit: Duration, at: Option<IpAddr>) -> Self {
+    pub(crate) fn new(tls: ClientConfig, limit: Duration, at: Option<IpAddr>, speaks: Speaks) -> Self {
         let mut http = HttpConnector::new_with_resolver(Resolver(at));
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_keepalive(Some(KEEP_ALIVE));
         http.set_keepalive_interval(Some(KEEP_ALIVE));
         http.set_keepalive_retries(Some(2));
-        Self {
-            inner: HttpsConnectorBuilder::new()
-                .with_tls_config(tls)
-                .https_or_http()
-                .enable_http1()
-                .wrap_connector(http),
-            limit,
-        }
+        let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
+        let inner = match speaks {
+            Speaks::Http1 => builder.enable_http1().wrap_connector(http),
+            Speaks::Http2 => builder.enable_http2().wrap_connector(http),
+        };
+        Self { inner, limit }
     }
 }
 

@@ -39,6 +39,7 @@ pub(super) fn read(document: &Document, mut table: Table<'_>, cluster: &Cluster)
     };
     let replica = table.optional("replica", |value| value.integer(0..=100_000));
     let served_as = table.optional("served-name", |value| value.string());
+    let http2 = table.optional("http2", |value| value.boolean());
     let from_environment = table.optional("key-env", environment);
     let from_file = table.optional("key-file", |value| credential_file(document, value));
     let ca = table.optional("ca", |value| path(document, value));
@@ -64,6 +65,7 @@ pub(super) fn read(document: &Document, mut table: Table<'_>, cluster: &Cluster)
         at: None,
         url: url?,
         served_as: served_as?,
+        http2: http2?.unwrap_or(false),
         credential: from_environment?.or(from_file?),
         ca: ca?,
         identity,
