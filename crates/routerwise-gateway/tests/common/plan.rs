@@ -1,4 +1,4 @@
-//! A plan of two models, and scores of prompts.
+//! Plans made by hand, and scores of prompts.
 
 use routerwise_types::plan::Plan;
 use routerwise_types::quality::{Prompt, Scores};
@@ -6,6 +6,11 @@ use serde_json::json;
 
 /// `small` at price 0 and `large` at price 0.2, half of the prompts each.
 pub(crate) fn two_models(n_small: usize, n_large: usize) -> Plan {
+    of(&[("small", n_small, 0.0), ("large", n_large, 0.2)])
+}
+
+/// Models by name, replicas and price; each gets as many prompts as any other.
+pub(crate) fn of(models: &[(&str, usize, f64)]) -> Plan {
     let model = |name: &str, n: usize| {
         json!({
             "name": name, "gpu_type": "a100-80gb-sxm", "utilisation": 0.5,
@@ -15,16 +20,17 @@ pub(crate) fn two_models(n_small: usize, n_large: usize) -> Plan {
         })
     };
     let latency = json!({"ttft": 0.1, "tpot": 0.01, "e2e": 1.0});
-    let routed = |price: f64| json!({"price": price, "fraction": 0.5, "quality": 0.5, "latency": latency.clone()});
+    let fraction = 1.0 / models.len() as f64;
+    let routed = |price: f64| json!({"price": price, "fraction": fraction, "quality": 0.5, "latency": latency.clone()});
     let mut plan = json!({
         "schema": routerwise_types::plan::PLAN_SCHEMA,
         "id": "0123456789abcdef0123456789abcdef", "parent": null,
         "inputs": {"cluster": "a", "models": "b", "workload": "c", "scores": "d", "profiles": "e"},
         "rate": 10.0, "slos": [], "objective": null, "planning": null,
-        "models": [model("small", n_small), model("large", n_large)],
+        "models": models.iter().map(|(name, n, _)| model(name, *n)).collect::<Vec<_>>(),
         "policies": [{
             "level": "always", "route": "all", "rate": 10.0, "weight": 1.0,
-            "models": [routed(0.0), routed(0.2)],
+            "models": models.iter().map(|(_, _, price)| routed(*price)).collect::<Vec<_>>(),
             "routing": {"tie_tolerance": 1e-6, "salt": 1, "ties": []},
             "prediction": {"quality": 0.5, "slo_values": [], "latency": latency.clone(), "latency_without_headroom": latency},
         }],
