@@ -170,7 +170,7 @@ impl RouterCore {
             },
             Err(why) => {
                 let until = self.expires(facts);
-                if until > now && self.may_wait(facts, why) {
+                if until > now && self.may_wait(now, facts, why) {
                     Decision::Wait { until }
                 } else {
                     refuse(why)
@@ -220,12 +220,14 @@ impl RouterCore {
     }
 
     /// Whether a request may wait instead of being turned away: in an outage always, with objectives out of reach where its route queues.
-    fn may_wait(&self, facts: &RequestFacts<'_>, why: Refusal) -> bool {
+    fn may_wait(&self, now: Timestamp, facts: &RequestFacts<'_>, why: Refusal) -> bool {
         match why {
             Refusal::NoReplica => {
                 let allowed = self.routes[facts.route].settings.allowed.and(facts.allowed);
-                let mut models = self.models.iter().enumerate().filter(|(ix, _)| allowed.has(*ix));
-                facts.tried.is_empty() && models.any(|(_, model)| model.replicas.iter().any(Replica::is_present))
+                let models = self.models.iter().enumerate().filter(|(ix, _)| allowed.has(*ix));
+                let mut replicas = models.flat_map(|(_, model)| &model.replicas);
+                // To have tried all that there are is no outage.
+                replicas.clone().any(Replica::is_present) && !replicas.any(|replica| replica.is_ready(now))
             }
             Refusal::Overload => matches!(self.routes[facts.route].settings.out_of_reach, OutOfReach::Queue { .. }),
             _ => false,

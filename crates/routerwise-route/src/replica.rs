@@ -296,6 +296,10 @@ impl Replica {
             self.ramping_since = Some(now);
         }
         self.healthy = up;
+        // The request that tries it may take long: one that answers its checks may be tried by others meanwhile.
+        if up {
+            self.probe_lost(now);
+        }
         Capacity::of(before, self.is_serving())
     }
 

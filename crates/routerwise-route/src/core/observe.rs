@@ -17,7 +17,13 @@ impl RouterCore {
             Event::FirstToken(ticket) => {
                 self.learn_prefill(now, &ticket);
                 self.models[ticket.model].first_tokens.learn(now.since(ticket.at));
-                Capacity::Same
+                // The rest may take minutes, and it is known by now that the replica answers.
+                if ticket.probe {
+                    self.room = true;
+                    self.replica_mut(ticket.model, ticket.replica).succeeded(now, true)
+                } else {
+                    Capacity::Same
+                }
             }
             Event::Finished {
                 ticket,

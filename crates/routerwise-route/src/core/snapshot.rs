@@ -37,6 +37,8 @@ pub struct ReplicaSnapshot {
     pub healthy: bool,
     /// Its breaker.
     pub breaker: Breaker,
+    /// Whether requests may be sent to it now, be it one that tries it.
+    pub ready: bool,
     /// Whether it was not removed.
     pub present: bool,
     /// Part of its share that it gets.
@@ -92,6 +94,7 @@ impl RouterCore {
                     outstanding: replica.outstanding,
                     healthy: replica.is_healthy(),
                     breaker: replica.breaker(),
+                    ready: replica.is_ready(now),
                     present: replica.is_present(),
                     ramp: replica.ramp(now, &self.settings.health),
                     slowness: replica.slowness(),

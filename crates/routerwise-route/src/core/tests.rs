@@ -320,6 +320,70 @@ fn a_breaker_opens_after_failures_in_a_row_and_lets_one_request_try() {
     assert!(!after_probe.sent().unwrap().ticket.probe);
 }
 
+/// One replica whose breaker was opened at 0 s, and the request that tries it at 1 s.
+fn probed() -> (RouterCore, Ticket) {
+    let mut core = core(&[0.0], &[1]);
+    for request in 0..3 {
+        let ticket = core.route(at(0.0), &facts(&[0.5], request)).sent().unwrap().ticket;
+        let failure = Failure::Connect;
+        core.observe(at(0.0), Event::Failed { ticket, failure });
+    }
+    let ticket = core.route(at(1.0), &facts(&[0.5], 3)).sent().unwrap().ticket;
+    assert!(ticket.probe);
+    (core, ticket)
+}
+
+fn at_two(request: u64) -> RequestFacts<'static> {
+    RequestFacts {
+        arrived: at(2.0),
+        ..facts(&[0.5], request)
+    }
+}
+
+#[test]
+fn the_first_token_of_a_try_closes_the_breaker_however_long_the_rest_takes() {
+    let (mut core, probe) = probed();
+    assert!(matches!(core.route(at(2.0), &at_two(4)), Decision::Wait { .. }));
+    core.observe(at(2.0), Event::FirstToken(probe));
+    assert_eq!(core.next_ready(at(2.0)), Some(4));
+    assert!(core.route(at(2.0), &at_two(5)).sent().is_some());
+}
+
+#[test]
+fn a_replica_that_answers_its_checks_is_tried_by_others_while_a_try_takes_long() {
+    let (mut core, _) = probed();
+    let (model, replica, up) = (0, 0, true);
+    core.observe(at(2.0), Event::Health { model, replica, up });
+    let next = core.route(at(2.0), &at_two(4)).sent().unwrap().ticket;
+    assert!(next.probe);
+}
+
+#[test]
+fn who_has_tried_waits_in_an_outage_like_everybody_else() {
+    let (mut core, probe) = probed();
+    let failure = Failure::Connect;
+    core.observe(at(2.0), Event::Failed { ticket: probe, failure });
+    let tried = [Tried { model: 0, replica: 0 }];
+    let again = RequestFacts {
+        tried: &tried,
+        ..at_two(3)
+    };
+    assert!(matches!(core.route(at(2.0), &again), Decision::Wait { .. }));
+    // Nobody waits for a replica that is there and was tried.
+    let mut core = self::core(&[0.0], &[1]);
+    let decision = core.route(at(2.0), &again);
+    assert!(
+        matches!(
+            decision,
+            Decision::Shed {
+                why: Refusal::NoReplica,
+                ..
+            }
+        ),
+        "{decision:?}"
+    );
+}
+
 #[test]
 fn clients_that_leave_and_answers_that_take_long_open_no_breaker() {
     let mut core = core(&[0.0], &[1]);
