@@ -4,7 +4,7 @@
 //! a request.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 
 /// Lines that may wait for the disk.
 const MOST_WAITING: usize = 8192;
-/// How long a line may stay in memory while nothing else comes.
+/// How long a line may stay in memory.
 const FLUSH_EVERY: Duration = Duration::from_millis(200);
 /// How long a disk that refused a write is left alone.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -108,7 +108,12 @@ struct Writer {
 impl Writer {
     fn run(mut self, lines: &Receiver<Message>) {
         let mut text = Vec::new();
+        let mut flushed = Instant::now();
         loop {
+            if flushed.elapsed() >= FLUSH_EVERY {
+                self.flush();
+                flushed = Instant::now();
+            }
             match lines.recv_timeout(FLUSH_EVERY) {
                 Ok(Message::Line(_)) if self.is_left_alone() => {
                     self.metrics.log_lost.inc();
@@ -126,7 +131,7 @@ impl Writer {
                     self.flush();
                     let _ = done.send(());
                 }
-                Err(RecvTimeoutError::Timeout) => self.flush(),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
@@ -179,7 +184,12 @@ impl Writer {
         }
         let file = private(OpenOptions::new().create(true).append(true)).open(path)?;
         self.size = file.metadata()?.len();
-        self.file = Some(BufWriter::with_capacity(64 << 10, file));
+        let torn = self.size > 0 && !ends_a_line(path);
+        let file = self.file.insert(BufWriter::with_capacity(64 << 10, file));
+        if torn {
+            file.write_all(b"\n")?;
+            self.size += 1;
+        }
         Ok(())
     }
 
@@ -202,6 +212,19 @@ impl Writer {
         self.size = 0;
         Ok(())
     }
+}
+
+/// Whether a file ends with a line's end: a disk that became full, or a process that was killed, leaves half a line, and what is
+/// written behind it could not be read. One that cannot be read counts as whole.
+fn ends_a_line(path: &Path) -> bool {
+    let last = || {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::End(-1))?;
+        let mut byte = [0];
+        file.read_exact(&mut byte)?;
+        io::Result::Ok(byte[0])
+    };
+    last().map_or(true, |last| last == b'\n')
 }
 
 /// What was asked concerns nobody else on the machine.
@@ -273,6 +296,19 @@ mod tests {
         log.write(record("a"));
         log.flush();
         assert!(metrics.log_errors.get() >= 1);
+    }
+
+    #[test]
+    fn half_a_line_spoils_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("decisions.jsonl");
+        fs::write(&path, "{\"id\":\"whole\"}\n{\"id\":\"ha").unwrap();
+        let log = Log::open(&settings(path.clone(), 1 << 20), &Metrics::new()).unwrap();
+        log.write(record("next"));
+        drop(log);
+        let text = fs::read_to_string(&path).unwrap();
+        let last: DecisionRecord = serde_json::from_str(text.lines().nth(2).unwrap()).unwrap();
+        assert_eq!((last.id.as_str(), text.lines().count()), ("next", 3));
     }
 
     #[test]
