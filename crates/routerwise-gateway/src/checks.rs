@@ -43,6 +43,11 @@ async fn check(force: &Arc<Force>, failures: &mut Vec<Vec<u32>>) {
         let Ok((model, replica, well)) = done else { continue };
         let failed = &mut failures[model][replica];
         *failed = if well { 0 } else { failed.saturating_add(1) };
+        if *failed == FAILURES
+            && let Some(upstream) = &slots[model][replica]
+        {
+            upstream.give_up();
+        }
         // In between nothing is said: one late answer changes nothing.
         if well || *failed >= FAILURES {
             force.desk.observe(Event::Health {

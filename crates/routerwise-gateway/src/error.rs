@@ -44,6 +44,8 @@ pub enum Cause {
     Reset,
     /// No first byte in time.
     FirstByte,
+    /// The replica failed its checks before it answered.
+    GivenUp,
     /// The replica answered 429.
     Upstream429,
     /// The replica answered 5xx.
@@ -81,6 +83,7 @@ impl Cause {
             Self::Connect => "connect",
             Self::Reset => "reset",
             Self::FirstByte => "first_byte_timeout",
+            Self::GivenUp => "given_up",
             Self::Upstream429 => "upstream_429",
             Self::Upstream5xx => "upstream_5xx",
             Self::Malformed => "malformed",
@@ -101,7 +104,9 @@ impl Cause {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::SlowRequest => StatusCode::REQUEST_TIMEOUT,
             Self::RateLimited | Self::Shed | Self::Upstream429 => StatusCode::TOO_MANY_REQUESTS,
-            Self::Overloaded | Self::NoModel | Self::Connect | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded | Self::NoModel | Self::Connect | Self::GivenUp | Self::Stopping => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Reset | Self::Upstream5xx | Self::Malformed | Self::Truncated | Self::ClientGone => {
                 StatusCode::BAD_GATEWAY
             }

@@ -336,7 +336,7 @@ impl Drop for Exchange {
 /// A failure in the router's words.
 fn failure(cause: Cause, status: Option<StatusCode>) -> Failure {
     match cause {
-        Cause::FirstByte => Failure::FirstByteTimeout,
+        Cause::FirstByte | Cause::GivenUp => Failure::FirstByteTimeout,
         Cause::Stalled => Failure::Stalled,
         Cause::Truncated => Failure::Truncated,
         Cause::Malformed => Failure::Malformed,

@@ -28,6 +28,7 @@ mod keys;
 mod log;
 mod meters;
 mod metrics;
+mod patience;
 mod peek;
 mod relay;
 mod reload;

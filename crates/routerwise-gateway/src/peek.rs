@@ -1,7 +1,9 @@
-//! What an answer says about itself, looked at while its bytes pass: how many tokens it took, and whether it came to its end.
+//! What an answer says about itself, looked at while its bytes pass: how many tokens it took, whether it came to its end, and whether it
+//! makes sense.
 
 use memchr::memmem;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 /// Longest event that is looked at, and how much of the end of an answer that is no stream is kept.
 const MOST_LINE: usize = 64 << 10;
@@ -23,9 +25,17 @@ pub(crate) enum Peek {
     /// Server-sent events.
     Events(Events),
     /// Anything else: its end may name the tokens.
-    Whole(Vec<u8>),
+    Whole(Whole),
     /// Packed bytes, which say nothing.
     Blind,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Whole {
+    tail: Vec<u8>,
+    /// The beginning is not kept any more.
+    cut: bool,
+    json: bool,
 }
 
 #[derive(Debug, Default)]
@@ -36,6 +46,7 @@ pub(crate) struct Events {
     n_data: u64,
     ended: bool,
     failed: bool,
+    malformed: bool,
     usage: Usage,
 }
 
@@ -49,6 +60,8 @@ pub(crate) struct Seen {
     pub(crate) ended: bool,
     /// Whether the engine reported an error within a stream.
     pub(crate) failed: bool,
+    /// Whether something in it is not the JSON that it should be: its client cannot read it.
+    pub(crate) malformed: bool,
 }
 
 impl Peek {
@@ -58,7 +71,10 @@ impl Peek {
         } else if content_type.starts_with(b"text/event-stream") {
             Self::Events(Events::default())
         } else {
-            Self::Whole(Vec::new())
+            Self::Whole(Whole {
+                json: content_type.starts_with(b"application/json"),
+                ..Whole::default()
+            })
         }
     }
 
@@ -70,14 +86,7 @@ impl Peek {
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
         match self {
             Self::Events(events) => events.feed(bytes),
-            Self::Whole(tail) => {
-                let kept = &bytes[bytes.len().saturating_sub(MOST_TAIL)..];
-                if tail.len() + kept.len() > 2 * MOST_TAIL {
-                    let surplus = tail.len() - (MOST_TAIL.min(tail.len()));
-                    tail.drain(..surplus);
-                }
-                tail.extend_from_slice(kept);
-            }
+            Self::Whole(whole) => whole.feed(bytes),
             Self::Blind => {}
         }
     }
@@ -89,21 +98,53 @@ impl Peek {
                 n_events: Some(events.n_data),
                 ended: events.ended,
                 failed: events.failed,
+                malformed: events.malformed,
             },
-            Self::Whole(tail) => Seen {
-                usage: usage_in(tail).unwrap_or_default(),
+            Self::Whole(whole) => Seen {
+                usage: usage_in(&whole.tail).unwrap_or_default(),
                 n_events: None,
                 ended: true,
                 failed: false,
+                malformed: whole.is_malformed(),
             },
             Self::Blind => Seen {
                 usage: Usage::default(),
                 n_events: None,
                 ended: true,
                 failed: false,
+                malformed: false,
             },
         }
     }
+}
+
+impl Whole {
+    fn feed(&mut self, bytes: &[u8]) {
+        let kept = &bytes[bytes.len().saturating_sub(MOST_TAIL)..];
+        self.cut |= kept.len() < bytes.len();
+        if self.tail.len() + kept.len() > 2 * MOST_TAIL {
+            let surplus = self.tail.len() - MOST_TAIL.min(self.tail.len());
+            self.tail.drain(..surplus);
+            self.cut = true;
+        }
+        self.tail.extend_from_slice(kept);
+    }
+
+    /// Of an answer that is too long to be kept only the end is known.
+    fn is_malformed(&self) -> bool {
+        let text = self.tail.trim_ascii_end();
+        self.json
+            && !text.is_empty()
+            && if self.cut {
+                !matches!(text.last(), Some(b'}' | b']'))
+            } else {
+                !is_json(text)
+            }
+    }
+}
+
+fn is_json(text: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(text).is_ok()
 }
 
 impl Events {
@@ -150,6 +191,8 @@ impl Events {
         }
         self.n_data += 1;
         self.failed |= data.starts_with(b"{\"error\"");
+        // No engine spreads the data of an event over several lines. Nothing at all keeps a connection alive.
+        self.malformed |= !data.is_empty() && !is_json(data);
         if let Some(usage) = usage_in(data) {
             self.usage.prompt_tokens = usage.prompt_tokens.or(self.usage.prompt_tokens);
             self.usage.completion_tokens = usage.completion_tokens.or(self.usage.completion_tokens);
@@ -225,10 +268,30 @@ mod tests {
         (0..20).for_each(|_| peek.feed(&[b' '; 9000]));
         peek.feed(br#"{"choices":[],"usage" : {"prompt_tokens":3,"completion_tokens":4},"z":1}"#);
         assert_eq!(peek.seen().usage.completion_tokens, Some(4));
-        let Peek::Whole(tail) = &peek else {
+        let Peek::Whole(whole) = &peek else {
             unreachable!("not a stream")
         };
-        assert!(tail.len() <= 2 * MOST_TAIL);
+        assert!(whole.tail.len() <= 2 * MOST_TAIL);
+    }
+
+    #[test]
+    fn what_no_client_can_read_is_seen() {
+        let malformed = |events: &str| seen(&[events.as_bytes()]).malformed;
+        assert!(malformed("data: {\"choices\":[{\"delta\":{\"con\n\ndata: [DONE]\n\n"));
+        assert!(!malformed("data: {}\n\n: ping\n\ndata: \n\ndata: [DONE]\n\n"));
+        let whole = |kind: &str, text: &[u8]| {
+            let mut peek = Peek::new(kind.as_bytes(), false);
+            text.chunks(10_000).for_each(|piece| peek.feed(piece));
+            peek.seen().malformed
+        };
+        assert!(whole("application/json", b"{\"choices\":["));
+        assert!(!whole("application/json; charset=utf-8", b"{\"choices\":[]}\n"));
+        assert!(!whole("application/json", b"") && !whole("text/plain", b"{"));
+        let mut long = b"{\"a\":\"".to_vec();
+        long.resize(100_000, b'x');
+        assert!(whole("application/json", &long));
+        long.extend_from_slice(b"\"}");
+        assert!(!whole("application/json", &long));
     }
 
     proptest! {

@@ -11,6 +11,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::error::{Cause, error_json};
 use crate::exchange::{End, Exchange};
+use crate::patience::{AGAIN, LATE};
 use crate::peek::Peek;
 
 /// The rest of an answer.
@@ -31,6 +32,8 @@ pub(crate) struct Relay {
     until: Instant,
     waiting_since: Option<Instant>,
     alarm: Option<Pin<Box<Sleep>>>,
+    /// The alarm went off far too late, and another look was taken.
+    looked_again: bool,
 }
 
 /// What a relay goes by.
@@ -69,6 +72,7 @@ impl Relay {
             until: terms.until,
             waiting_since: None,
             alarm: None,
+            looked_again: false,
         };
         if relay.first.is_none() && relay.rest.is_none() {
             relay.finish();
@@ -84,6 +88,7 @@ impl Relay {
         let cause = match self.cause {
             Some(cause) => Some(cause),
             None if seen.failed => Some(Cause::Upstream5xx),
+            None if seen.malformed => Some(Cause::Malformed),
             None if missing => Some(Cause::Truncated),
             None => None,
         };
@@ -135,10 +140,14 @@ impl Relay {
             if alarm.as_mut().poll(cx).is_pending() {
                 return None;
             }
-            if Instant::now() >= limit {
+            let now = Instant::now();
+            if now >= limit + LATE && !std::mem::replace(&mut self.looked_again, true) {
+                alarm.as_mut().reset(now + AGAIN);
+            } else if now >= limit {
                 return Some(cause);
+            } else {
+                alarm.as_mut().reset(limit);
             }
-            alarm.as_mut().reset(limit);
         }
     }
 }
@@ -184,6 +193,7 @@ impl Relay {
         match Pin::new(rest).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 relay.waiting_since = None;
+                relay.looked_again = false;
                 if let Some(data) = frame.data_ref() {
                     relay.peek.feed(data);
                 }

@@ -14,11 +14,12 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use routerwise_types::serve::{Endpoint, Timeouts};
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::error::Cause;
 use crate::gauges::Spared;
-use crate::tls;
+use crate::{patience, tls};
 use connect::{Connector, Speaks, Uses};
 
 /// Where a connection of HTTP/2 that went silent is found dead; those of HTTP/1.1 are by the system.
@@ -42,6 +43,8 @@ pub(crate) struct Upstream {
     idle: Duration,
     /// Whether it is asked what it has to do.
     pub(crate) spared: Spared,
+    /// How often its checks have given it up.
+    given_up: watch::Sender<u64>,
 }
 
 /// The beginning of an answer.
@@ -132,6 +135,7 @@ impl Upstream {
             idle: timeouts.idle,
             spared: Spared::default(),
             endpoint,
+            given_up: watch::Sender::new(0),
         })
     }
 
@@ -169,8 +173,29 @@ impl Upstream {
         Uri::from_parts(parts).expect("scheme, host and path make an address")
     }
 
-    /// Asks, and waits for the first byte of the answer's body until then.
+    /// Its checks say that no answer is to be expected any more: whoever waits for the first byte of one is told.
+    pub(crate) fn give_up(&self) {
+        self.given_up.send_modify(|times| *times += 1);
+    }
+
+    /// Asks, and waits for the first byte of the answer's body until then, or until its checks give it up.
     pub(crate) async fn ask(
+        &self,
+        path: &str,
+        headers: HeaderMap,
+        body: Bytes,
+        until: Instant,
+    ) -> Result<Answer, NoAnswer> {
+        let mut given_up = self.given_up.subscribe();
+        tokio::select! {
+            biased;
+            answer = self.first_byte(path, headers, body, until) => answer,
+            // The sender lives as long as this does.
+            _ = given_up.changed() => Err(NoAnswer { cause: Cause::GivenUp, reused: false }),
+        }
+    }
+
+    async fn first_byte(
         &self,
         path: &str,
         headers: HeaderMap,
@@ -196,7 +221,7 @@ impl Upstream {
             cause: Cause::FirstByte,
             reused: false,
         };
-        let response = match timeout_at(until, self.client.request(request)).await {
+        let response = match patience::until(until, self.client.request(request)).await {
             Err(_) => return Err(late),
             Ok(Err(error)) => {
                 let cause = cause_of(&error);
@@ -210,7 +235,7 @@ impl Upstream {
         };
         let (parts, mut rest) = response.into_parts();
         let first = loop {
-            match timeout_at(until, rest.frame()).await {
+            match patience::until(until, rest.frame()).await {
                 Err(_) => return Err(late),
                 Ok(None) => break None,
                 Ok(Some(Err(error))) => {

@@ -211,22 +211,23 @@ async fn hang_up(gateway: &Gateway, upstream: &Upstream, body: &str, first: bool
 
 #[tokio::test]
 async fn a_client_that_goes_away_stops_its_request_in_prefill_and_in_mid_stream() {
-    let prefill = Upstream::start(vec![Act::Hang]).await;
-    let gateway = Gateway::start(inputs(&[prefill.at], &[])).await;
-    let noticed = hang_up(&gateway, &prefill, &streamed("small", "x"), false).await;
-    assert!(noticed < Duration::from_secs(1), "{noticed:?}");
-    gateway
-        .metric_becomes("routerwise_request_failures_total{cause=\"client_gone\"}", 1.0)
-        .await;
+    const ROUNDS: usize = 9;
     let half = format!("{STREAM}{}", chunk(&token("half")));
-    let streaming = Upstream::start(vec![Act::SayAndStall(half.into_bytes())]).await;
-    let gateway = Gateway::start(inputs(&[streaming.at], &[])).await;
-    let noticed = hang_up(&gateway, &streaming, &streamed("small", "x"), true).await;
-    assert!(noticed < Duration::from_secs(1), "{noticed:?}");
-    gateway
-        .metric_becomes("routerwise_request_failures_total{cause=\"client_gone\"}", 1.0)
-        .await;
-    gateway.metric_becomes("routerwise_in_flight", 0.0).await;
+    for (act, first) in [(Act::Hang, false), (Act::SayAndStall(half.into_bytes()), true)] {
+        let upstream = Upstream::start(vec![act]).await;
+        let gateway = Gateway::start(inputs(&[upstream.at], &[])).await;
+        let mut noticed = Vec::new();
+        for _ in 0..ROUNDS {
+            upstream.seen.lock().unwrap().clear();
+            noticed.push(hang_up(&gateway, &upstream, &streamed("small", "x"), first).await);
+        }
+        noticed.sort_unstable();
+        // One may be late on a busy machine; `cargo bench` says how long it takes on a quiet one.
+        assert!(noticed[ROUNDS / 2] < Duration::from_millis(100), "{noticed:?}");
+        let gone = "routerwise_request_failures_total{cause=\"client_gone\"}";
+        gateway.metric_becomes(gone, 9.0).await;
+        gateway.metric_becomes("routerwise_in_flight", 0.0).await;
+    }
 }
 
 #[tokio::test]

@@ -48,6 +48,11 @@ pub(super) async fn run(mut exchange: Exchange, force: &Arc<Force>, mut ready: R
                     ready.allowed = others;
                     continue;
                 }
+                // An engine that is there and says no has said it: only those that are gone are waited for.
+                if last.is_some() {
+                    drop(turn);
+                    return give_up(exchange, last, Shed::NoReplica, Duration::from_secs(1));
+                }
                 waited = true;
                 let turn = turn.expect("who has to wait has a turn");
                 if timeout_at(ready.until, turn.come()).await.is_err() {
@@ -178,6 +183,7 @@ fn give_up(exchange: Exchange, last: Option<(Answer, Cause)>, why: Shed, after: 
         let message = match cause {
             Cause::Connect => "no connection to the model's engine",
             Cause::FirstByte => "the model did not begin to answer in time",
+            Cause::GivenUp => "the model's engine failed its checks before it answered",
             Cause::Malformed => "the model's engine answered something that is not HTTP",
             _ => "the connection to the model's engine broke off before it answered",
         };

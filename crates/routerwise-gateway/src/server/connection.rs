@@ -183,6 +183,8 @@ where
     let mut asked_to_end = false;
     loop {
         tokio::select! {
+            // In this order: a process that was stopped for a while first does what its clients were ready for.
+            biased;
             // Whatever broke it, nobody is there to be told; requests under way were counted when they were dropped.
             _ = connection.as_mut() => return,
             _ = stopped.wait_for(|stop| *stop), if !asked_to_end => {
