@@ -64,7 +64,7 @@ fn authorize(gateway: &Gateway, request: &Request<Incoming>) -> Result<(), Refus
     if !force.keys.have_admin() {
         return Ok(());
     }
-    match force.keys.authenticate(request.headers())? {
+    match force.keys.authenticate(request.headers(), gateway.calendar())? {
         Some(holder) if holder.key.admin => Ok(()),
         _ => Err(Refusal::new(
             Cause::Forbidden,
@@ -138,9 +138,7 @@ impl State {
                     .zip(upstreams)
                     .map(|(replica, upstream)| Replica {
                         address: upstream.as_ref().map(|upstream| upstream.name().to_owned()),
-                        up: replica.present
-                            && replica.healthy
-                            && replica.breaker == routerwise_route::replica::Breaker::Closed,
+                        up: replica.ready,
                         in_flight: replica.outstanding,
                         slowness: replica.slowness,
                         ramp: replica.ramp,

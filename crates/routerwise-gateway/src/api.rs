@@ -104,7 +104,7 @@ pub(crate) async fn handle(gateway: &Arc<Gateway>, request: Request<Incoming>) -
             return exchange.refuse(refusal.allow(endpoint.methods()));
         }
     }
-    match exchange.force.keys.authenticate(request.headers()) {
+    match exchange.force.keys.authenticate(request.headers(), exchange.at) {
         Ok(key) => exchange.key = key,
         Err(refusal) => return exchange.refuse(refusal),
     }

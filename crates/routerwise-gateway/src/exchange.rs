@@ -137,7 +137,7 @@ impl Exchange {
             endpoint,
             started,
             read: started,
-            at: SystemTime::now(),
+            at: gateway.calendar(),
             key: None,
             reservation: Reservation::none(),
             place: None,

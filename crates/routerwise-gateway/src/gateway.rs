@@ -15,6 +15,9 @@ use crate::discover::{self, Known};
 use crate::force::{Force, Loaded};
 use crate::metrics::{Metrics, PlanLabels, ReplicaLabels, ResultLabels};
 
+/// The time of the calendar: what a log shows and keys expire by. It may jump; nothing waits by it.
+pub type Calendar = Box<dyn Fn() -> SystemTime + Send + Sync>;
+
 /// Reads everything that a reload may change, anew.
 pub trait Source: Send + Sync {
     /// Reads it.
@@ -43,6 +46,7 @@ pub(crate) struct Gateway {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) door: Door,
     source: Box<dyn Source>,
+    calendar: Calendar,
     /// One reload at a time.
     reloading: Mutex<()>,
     number: AtomicU64,
@@ -58,18 +62,19 @@ impl fmt::Debug for Gateway {
 }
 
 impl Gateway {
-    pub(crate) async fn new(source: Box<dyn Source>) -> Result<Arc<Self>, String> {
+    pub(crate) async fn new(source: Box<dyn Source>, calendar: Calendar) -> Result<Arc<Self>, String> {
         let metrics = Metrics::new();
         let loaded = source.load()?;
         let found = discover::first(&loaded.settings.discover, None).await;
         let force = Arc::new(Force::new(loaded, &found, None, &metrics)?);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = calendar().duration_since(UNIX_EPOCH).unwrap_or_default();
         let nanos = u64::try_from(now.as_nanos() & u128::from(u64::MAX)).unwrap_or(0);
         let gateway = Self {
             door: Door::new(&force.settings.limits),
             force: ArcSwap::new(Arc::clone(&force)),
             metrics,
             source,
+            calendar,
             reloading: Mutex::new(()),
             number: AtomicU64::new(0),
             run: routerwise_types::hash::mix(nanos ^ u64::from(std::process::id())),
@@ -82,6 +87,10 @@ impl Gateway {
     /// What is in force now.
     pub(crate) fn force(&self) -> Arc<Force> {
         self.force.load_full()
+    }
+
+    pub(crate) fn calendar(&self) -> SystemTime {
+        (self.calendar)()
     }
 
     pub(crate) fn next_number(&self) -> u64 {
@@ -174,9 +183,10 @@ impl Gateway {
                     model: model.name.as_str().into(),
                     replica: upstream.name().into(),
                 };
-                let closed = replica.breaker == routerwise_route::replica::Breaker::Closed;
-                let up = replica.present && replica.healthy && closed;
-                self.metrics.replica_up.get_or_create(&labels).set(i64::from(up));
+                self.metrics
+                    .replica_up
+                    .get_or_create(&labels)
+                    .set(i64::from(replica.ready));
                 let in_flight = i64::from(replica.outstanding);
                 self.metrics.replica_in_flight.get_or_create(&labels).set(in_flight);
                 if let Some(gauges) = replica.gauges {

@@ -84,8 +84,8 @@ impl Keys {
         self.holders.iter().any(|holder| holder.key.admin)
     }
 
-    /// Who a request is from; nobody where no keys are in force.
-    pub(crate) fn authenticate(&self, headers: &HeaderMap) -> Result<Option<Arc<Holder>>, Refusal> {
+    /// Who a request is from, at this time of the calendar; nobody where no keys are in force.
+    pub(crate) fn authenticate(&self, headers: &HeaderMap, now: SystemTime) -> Result<Option<Arc<Holder>>, Refusal> {
         if self.is_empty() {
             return Ok(None);
         }
@@ -94,11 +94,7 @@ impl Keys {
             .ok_or_else(|| refuse("no API key: send it as `authorization: Bearer …` or as `x-api-key`"))?;
         let hash: [u8; 32] = Sha256::digest(shown).into();
         let holder = self.find(&hash).ok_or_else(|| refuse("this API key is not known"))?;
-        if holder
-            .key
-            .expires
-            .is_some_and(|end| end <= unix_seconds(SystemTime::now()))
-        {
+        if holder.key.expires.is_some_and(|end| end <= unix_seconds(now)) {
             return Err(refuse("this API key has expired"));
         }
         Ok(Some(holder))
@@ -243,7 +239,7 @@ mod tests {
     fn a_key_is_found_by_either_header_and_by_nothing_else() {
         let keys = keys(vec![key("one"), key("two")]);
         let name = |headers: &HeaderMap| {
-            keys.authenticate(headers)
+            keys.authenticate(headers, SystemTime::now())
                 .map(|holder| holder.unwrap().key.name.clone())
         };
         assert_eq!(name(&with("authorization", "Bearer two")).unwrap(), "two");
@@ -261,14 +257,21 @@ mod tests {
 
     #[test]
     fn without_keys_everybody_may_ask() {
-        assert!(keys(vec![]).authenticate(&HeaderMap::new()).unwrap().is_none());
+        assert!(
+            keys(vec![])
+                .authenticate(&HeaderMap::new(), SystemTime::now())
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[test]
     fn an_expired_key_opens_nothing() {
         let mut old = key("old");
         old.expires = Some(1);
-        let refusal = keys(vec![old]).authenticate(&with("x-api-key", "old")).unwrap_err();
+        let refusal = keys(vec![old])
+            .authenticate(&with("x-api-key", "old"), SystemTime::now())
+            .unwrap_err();
         assert!(String::from_utf8(refusal.body().to_vec()).unwrap().contains("expired"));
     }
 

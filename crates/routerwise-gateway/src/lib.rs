@@ -41,7 +41,7 @@ mod upstream;
 
 pub use error::Cause;
 pub use force::Loaded;
-pub use gateway::Source;
+pub use gateway::{Calendar, Source};
 pub use keys::new_key;
 pub use scorer::Scorer;
 pub use server::{CannotServe, Reloader, Server};

@@ -5,7 +5,7 @@ mod connection;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use routerwise_types::serve::Exposure;
 use tokio::net::TcpListener;
@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 use crate::force::Force;
-use crate::gateway::{Gateway, Source};
+use crate::gateway::{Calendar, Gateway, Source};
 use crate::{admin, api, reload};
 pub(crate) use connection::Alive;
 use connection::{Rules, serve};
@@ -96,7 +96,15 @@ impl Server {
     /// # Errors
     /// [`CannotServe`].
     pub async fn bind(source: Box<dyn Source>) -> Result<Self, CannotServe> {
-        let gateway = Gateway::new(source).await.map_err(CannotServe::Inputs)?;
+        Self::bind_with(source, Box::new(SystemTime::now)).await
+    }
+
+    /// The same with another calendar than the system's: for tests of what its jumps do.
+    ///
+    /// # Errors
+    /// [`CannotServe`].
+    pub async fn bind_with(source: Box<dyn Source>, calendar: Calendar) -> Result<Self, CannotServe> {
+        let gateway = Gateway::new(source, calendar).await.map_err(CannotServe::Inputs)?;
         let force = gateway.force();
         guard(&force).map_err(CannotServe::Inputs)?;
         let listener = listen(force.settings.listen).await?;

@@ -12,9 +12,9 @@ pub(crate) mod upstream;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use routerwise_gateway::{Loaded, Scorer, Server};
+use routerwise_gateway::{Calendar, Loaded, Scorer, Server};
 use routerwise_types::plan::Plan;
 use routerwise_types::serve::{Endpoint, Key, Prices, Settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -74,6 +74,11 @@ impl Gateway {
     }
 
     pub(crate) async fn try_start(inputs: Inputs) -> Result<Self, String> {
+        Self::start_with(inputs, Box::new(SystemTime::now)).await
+    }
+
+    /// With another calendar than the system's.
+    pub(crate) async fn start_with(inputs: Inputs, calendar: Calendar) -> Result<Self, String> {
         let inputs = Arc::new(Mutex::new(Ok(inputs)));
         let source = Arc::clone(&inputs);
         let load = move || -> Result<Loaded, String> {
@@ -86,7 +91,8 @@ impl Gateway {
                 keys: inputs.keys,
             })
         };
-        let server = Server::bind(Box::new(load)).await.map_err(|error| error.to_string())?;
+        let server = Server::bind_with(Box::new(load), calendar).await;
+        let server = server.map_err(|error| error.to_string())?;
         let address = server.address();
         let admin = server.admin_address().unwrap();
         let (stop, stopped) = oneshot::channel();
