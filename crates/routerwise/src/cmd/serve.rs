@@ -135,9 +135,11 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
             admin: server.admin_address().map(|admin| format!("http://{admin}")),
             pid: std::process::id(),
         };
-        announce(&serving, args.format, out)?;
+        // Whoever knows that it listens may send signals: a hang-up that nobody waits for would end it.
         let hang_ups = tokio::spawn(reload_on_hang_up(server.reloader()));
-        let cut_off = server.run(asked_to_stop()).await;
+        let asked_to_stop = asked_to_stop();
+        announce(&serving, args.format, out)?;
+        let cut_off = server.run(asked_to_stop).await;
         hang_ups.abort();
         if cut_off > 0 {
             tracing::warn!(cut_off, "answers were cut off");
@@ -205,14 +207,17 @@ fn log_to_stderr() {
         .try_init();
 }
 
+/// Waits for signals from the call on, not only from the first look.
 #[cfg(unix)]
-async fn asked_to_stop() {
+fn asked_to_stop() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).expect("this signal can be waited for");
     let mut interrupt = signal(SignalKind::interrupt()).expect("this signal can be waited for");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
 }
 
@@ -221,14 +226,17 @@ async fn asked_to_stop() {
     let _ = tokio::signal::ctrl_c().await;
 }
 
+/// Waits for signals from the call on, too.
 #[cfg(unix)]
-async fn reload_on_hang_up(reloader: Reloader) {
+fn reload_on_hang_up(reloader: Reloader) -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut hang_up = signal(SignalKind::hangup()).expect("this signal can be waited for");
-    while hang_up.recv().await.is_some() {
-        let reloader = reloader.clone();
-        // What went wrong is logged and counted there.
-        let _ = tokio::task::spawn_blocking(move || reloader.reload()).await;
+    async move {
+        while hang_up.recv().await.is_some() {
+            let reloader = reloader.clone();
+            // What went wrong is logged and counted there.
+            let _ = tokio::task::spawn_blocking(move || reloader.reload()).await;
+        }
     }
 }
 
