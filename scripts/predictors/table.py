@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Makes docs/predictors.md: what predictors are worth on sets of scores that the user has."""
 
+import argparse
 import json
 import os
 import pathlib
@@ -11,6 +12,7 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = pathlib.Path(os.environ.get("ROUTERWISE", ROOT / "target/release/routerwise"))
+PUBLISHER = BINARY.parent / "examples/published_scores"
 PAGE = ROOT / "docs/predictors.md"
 TRIAL = ROOT / "scenarios/study-modern"
 
@@ -26,6 +28,11 @@ SIZES = {
         "mixtral-8x7b": "mistralai/Mixtral-8x7B-Instruct-v0.1",
         "llama-3.1-70b": "meta-llama/Meta-Llama-3.1-70B-Instruct",
     },
+    "hwrouter": {
+        "llama-3.1-8b": "meta-llama/Llama-3.1-8B-Instruct",
+        "mixtral-8x7b": "mistralai/Mistral-7B-Instruct-v0.3",
+        "llama-3.1-70b": "Qwen/Qwen2.5-14B-Instruct",
+    },
     "zeroeval": {
         "llama-3.1-8b": "meta-llama/Llama-3.1-8B-Instruct",
         "llama-3.1-70b": "meta-llama/Llama-3.1-70B-Instruct",
@@ -36,15 +43,15 @@ SIZES = {
         "llama-3.1-70b": "meta/llama-2-70b-chat",
     },
 }
+# Predictions that come with a set, for one without texts.
+PUBLISHED = {"hwrouter": "irt"}
 RATE = "40"
-# Bytes from which `--quick` holds out by prompt only.
-LARGE = 1_000_000
 
 
-def run(*arguments):
-    done = subprocess.run([str(BINARY), *map(str, arguments)], capture_output=True, text=True)
+def run(*arguments, binary=BINARY):
+    done = subprocess.run([str(binary), *map(str, arguments)], capture_output=True, text=True)
     if done.returncode > 1:
-        sys.exit(f"routerwise {' '.join(map(str, arguments))}\n{done.stderr}")
+        sys.exit(f"{binary.name} {' '.join(map(str, arguments))}\n{done.stderr}")
     return done.stdout
 
 
@@ -52,25 +59,28 @@ def percent(interval):
     return f"{100 * interval['value']:.1f} % ({100 * interval['low']:.1f} to {100 * interval['high']:.1f})"
 
 
-def evaluated(data, name, quick):
-    """Rows of the table of one set, and what was left out."""
-    scores = data / name / "scores.parquet"
-    is_large = quick and scores.stat().st_size > LARGE
-    more = ["--by", "prompt"] if is_large else []
+BY = {"prompt": "prompt", "source": "source", "given": "as published"}
+
+
+def evaluated(scores, name, options):
+    """Rows of the table of one set, how near `default` comes to the best, and what was left out."""
+    # Predictions that come with a set are few enough.
+    more = [] if name in PUBLISHED else ["--sample", options.sample]
+    if options.embeddings:
+        more += ["--embeddings", options.embeddings, "--embeddings-tokens", options.tokens]
+    if options.cache:
+        more += ["--embeddings-cache", options.cache]
     found = json.loads(run("evaluate", scores, "--format", "json", *more))
-    if is_large:
-        found["left_out"].append("by source, for want of time")
     rows = []
     for test in found["tests"]:
         models = test["models"]
         aucs = [model["auc"] for model in models if model["auc"] is not None]
         promised = [mix["predicted"] - mix["quality"] for mix in test["mixes"]]
-        by = {"prompt": "prompt", "source": "source", "given": "as published"}[test["split"]]
         cells = [
             name,
             f"{len(models)}",
             f"`{test['predictor']}`",
-            by,
+            BY[test["split"]],
             f"{test['n_test']}",
             percent(test["lift"]),
             f"{test['gain']['value']:+.4f}",
@@ -80,7 +90,21 @@ def evaluated(data, name, quick):
             f"{sum(promised) / len(promised):+.4f}",
         ]
         rows.append("| " + " | ".join(cells) + " |")
-    return rows, [f"- {name}: {note}." for note in found["left_out"]]
+    return rows, nearest(found["tests"], name), [f"- {name}: {note}." for note in found["left_out"]]
+
+
+def nearest(tests, name):
+    """For each way to hold out: the best of ours, and by how much `default` is behind it."""
+    rows = []
+    for split in ("prompt", "source"):
+        lifts = {test["predictor"]: 100 * test["lift"]["value"] for test in tests if test["split"] == split}
+        if "default" in lifts:
+            best = max(lifts, key=lifts.get)
+            behind = lifts[best] - lifts["default"]
+            met = "yes" if behind <= 1.0 else "no"
+            cells = [name, split, f"`{best}`", f"{lifts[best]:.1f} %", f"{lifts['default']:.1f} %", f"{behind:.1f}", met]
+            rows.append("| " + " | ".join(cells) + " |")
+    return rows
 
 
 def models_file(columns):
@@ -108,8 +132,13 @@ def planned(data, name, folder):
     scores = data / name / "scores.parquet"
     only = [part for column in columns.values() for part in ("--model", column)]
     fitted, sample = scenario / "fitted.parquet", scenario / "sample.parquet"
-    run("train", scores, *only, "-o", scenario / "p.rwp", "--cross-fitted", fitted)
-    run("score", scenario / "p.rwp", "--prompts", scores, "--out", sample)
+    if name in PUBLISHED:
+        # Plans on true scores are for the same prompts, those that have predictions.
+        all_scores, scores = scores, scenario / "measured.parquet"
+        run(all_scores, PUBLISHED[name], fitted, scores, binary=PUBLISHER)
+    else:
+        run("train", scores, *only, "-o", scenario / "p.rwp", "--cross-fitted", fitted)
+        run("score", scenario / "p.rwp", "--prompts", scores, "--out", sample)
     run("profile", "--simulate", scenario, "--scores", scores)
 
     def plan(table, *more):
@@ -118,17 +147,21 @@ def planned(data, name, folder):
 
     true = plan(scores)["certificate"]["quality"]
     honest = plan(fitted)["realised"][0]
-    flattered = plan(sample, "--judge-on", fitted)["realised"]
+    if name in PUBLISHED:
+        by, flattered = f"{PUBLISHED[name]} (published)", ["-", "-"]
+    else:
+        judged = plan(sample, "--judge-on", fitted)["realised"]
+        by, flattered = "default", [f"{judged[0]['predicted']:.4f}", f"{judged[1]['realised']:.4f}"]
     cells = [
         name,
         f"{len(columns)}",
+        f"`{by}`",
         f"{true:.4f}",
         f"{honest['predicted']:.4f}",
         f"{honest['realised']:.4f}",
         f"{honest['static_mix']:.4f}",
         f"{true - honest['realised']:.4f}",
-        f"{flattered[0]['predicted']:.4f}",
-        f"{flattered[1]['realised']:.4f}",
+        *flattered,
     ]
     return "| " + " | ".join(cells) + " |"
 
@@ -145,31 +178,45 @@ TESTS = """\
 | set | models | predictor | held out by | prompts | lift (95 % interval) | gain | deferral area | AUC | calibration error | promised too much |
 |---|---:|---|---|---:|---:|---:|---:|---:|---:|---:|
 """
+NEAREST = """\
+| set | held out by | best of ours | its lift | lift of `default` | points behind | within one point |
+|---|---|---|---:|---:|---:|---|
+"""
 PLANS = """\
-| set | models | plan on true scores | on predictions: promised | really | by chance, same fractions | lost | on in-sample predictions: promised | really |
-|---|---:|---:|---:|---:|---:|---:|---:|---:|
+| set | models | predictor | plan on true scores | on predictions: promised | really | by chance, same fractions | lost | on in-sample predictions: promised | really |
+|---|---:|---|---:|---:|---:|---:|---:|---:|---:|
 """
 
 
+def asked():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=pathlib.Path, help="folder with one folder per set, each with scores.parquet")
+    parser.add_argument("--sample", type=int, default=1_000_000, help="tests use at most so many prompts of a set")
+    parser.add_argument("--embeddings", help="also judge heads on these embeddings: a folder or the URL of an endpoint")
+    parser.add_argument("--tokens", type=int, default=128, help="tokens of a prompt that are embedded")
+    parser.add_argument("--cache", help="file that keeps embeddings")
+    parser.add_argument("--only", choices=["tests", "plans"], help="make one of the two parts")
+    return parser.parse_args()
+
+
 def main():
-    arguments = [argument for argument in sys.argv[1:] if argument != "--quick"]
-    if len(arguments) != 1:
-        sys.exit(__doc__ + "\nusage: table.py [--quick] <folder with one folder per set>")
-    data = pathlib.Path(arguments[0])
-    found = sorted((path.stat().st_size, path.parent.name) for path in data.glob("*/scores.parquet"))
-    sets = [name for _, name in found]
-    rows, notes, lines = [], [], []
+    options = asked()
+    found = sorted((path.stat().st_size, path.parent.name) for path in options.data.glob("*/scores.parquet"))
+    rows, behind, notes, lines = [], [], [], []
     with tempfile.TemporaryDirectory() as folder:
-        for name in sets:
-            print(f"judging predictors on {name}", file=sys.stderr)
-            of_set = evaluated(data, name, "--quick" in sys.argv)
-            rows += of_set[0]
-            notes += of_set[1]
+        for _, name in found:
             # Written after every set, so that an interrupted run leaves what it found.
-            put("tests", TESTS + "\n".join(rows) + "\n\nLeft out:\n\n" + "\n".join(notes) + "\n")
-            if name in SIZES:
+            if options.only != "plans":
+                print(f"judging predictors on {name}", file=sys.stderr)
+                of_set = evaluated(options.data / name / "scores.parquet", name, options)
+                rows += of_set[0]
+                behind += of_set[1]
+                notes += of_set[2]
+                put("tests", TESTS + "\n".join(rows) + "\n\nLeft out:\n\n" + "\n".join(notes) + "\n")
+                put("nearest", NEAREST + "\n".join(behind) + "\n")
+            if options.only != "tests" and name in SIZES:
                 print(f"planning on {name}", file=sys.stderr)
-                lines.append(planned(data, name, pathlib.Path(folder)))
+                lines.append(planned(options.data, name, pathlib.Path(folder)))
                 put("plans", PLANS + "\n".join(lines) + "\n")
 
 
