@@ -46,7 +46,8 @@ pub(crate) struct Args {
     /// Environment variable that holds the scorer's key
     #[arg(long, value_name = "NAME", requires = "scorer")]
     scorer_key_env: Option<String>,
-    /// Longest wait for an embedding or the scorer, in milliseconds; for as many prompts of a file as go through the model together, as often
+    /// Longest wait for an embedding or the scorer, in milliseconds; prompts of a file that go through the model together wait as many times
+    /// that long
     #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     deadline: u32,
     /// How to print
