@@ -134,6 +134,9 @@ impl Target {
                 for at in &changes.gone {
                     tracing::info!(%model, %by, %at, "replica gone");
                 }
+                for name in &changes.replaced {
+                    self.metrics.forget(model, name);
+                }
             }
             Err(why) => self.failed(&why),
         }

@@ -67,7 +67,7 @@ pub enum Cause {
 impl Cause {
     /// Its name in metrics, logs and error codes.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::BadRequest => "bad_request",
             Self::NoSuchPath => "no_such_path",

@@ -21,6 +21,7 @@ use crate::force::Force;
 use crate::gateway::Gateway;
 use crate::headers::REQUEST_ID;
 use crate::keys::{Holder, Reservation};
+use crate::metrics::OVERTAKEN;
 use crate::peek::Seen;
 use crate::response::Out;
 use crate::server::Alive;
@@ -191,7 +192,7 @@ impl Exchange {
         let Some(loser) = self.rival.take() else { return };
         let ticket = loser.send.ticket;
         self.force.desk.observe(Event::Overtaken(ticket));
-        self.count_attempt(ticket.model, ticket.replica, "overtaken");
+        self.count_attempt(ticket.model, ticket.replica, OVERTAKEN);
     }
 
     /// The copy that is left was answered.

@@ -16,6 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::error::Cause;
 use engines::Engines;
 pub(crate) use labels::{
     AttemptLabels, CauseLabels, GenAi, HedgeLabels, KeyLabels, ModelLabels, PlanLabels, ReplicaLabels, RequestLabels,
@@ -24,6 +25,25 @@ pub(crate) use labels::{
 
 type FloatGauge = Gauge<f64, AtomicU64>;
 type FloatCounter = Counter<f64, AtomicU64>;
+
+/// How an attempt may end.
+const OUTCOMES: [&str; 13] = [
+    "ok",
+    OVERTAKEN,
+    Cause::Connect.name(),
+    Cause::Reset.name(),
+    Cause::FirstByte.name(),
+    Cause::Upstream429.name(),
+    Cause::Upstream5xx.name(),
+    Cause::Malformed.name(),
+    Cause::Truncated.name(),
+    Cause::Stalled.name(),
+    Cause::Deadline.name(),
+    Cause::ClientGone.name(),
+    Cause::Stopping.name(),
+];
+/// An attempt that was cancelled because a second copy of its request was faster.
+pub(crate) const OVERTAKEN: &str = "overtaken";
 
 /// Everything that is counted.
 #[derive(Debug)]
@@ -251,6 +271,17 @@ impl Metrics {
             registry: Registry::default(),
         };
         Arc::new(Self { registry, ..metrics })
+    }
+
+    /// Drops what was counted of a replica that is gone for good: where they come and go, labels must not grow without end.
+    pub(crate) fn forget(&self, model: &Arc<str>, replica: &str) {
+        for outcome in OUTCOMES {
+            self.attempts.remove(&AttemptLabels {
+                model: Arc::clone(model),
+                replica: replica.into(),
+                outcome,
+            });
+        }
     }
 
     /// All of them in the text format of Prometheus.

@@ -136,19 +136,28 @@ impl Replicas {
                 desk.observe(Event::ReplicaRemoved { model, replica });
             }
         }
+        let mut replaced = Vec::new();
         for at in &new {
             let upstream = Arc::new(Upstream::new(found_at(discover, *at), &self.timeouts)?);
             let of_model = sources.iter().filter(|source| source.model == model);
             let numbers = of_model.filter_map(|source| source.numbers.as_ref());
             let taken: BTreeSet<usize> = numbers.flat_map(BTreeMap::values).copied().collect();
-            let replica = self.place(desk, model, &taken, upstream);
+            let (replica, last) = self.place(desk, model, &taken, upstream);
+            replaced.extend(last.map(|last| last.name().to_owned()));
             sources[nth].numbers.get_or_insert_default().insert(*at, replica);
         }
-        Ok(Changes { new, gone })
+        Ok(Changes { new, gone, replaced })
     }
 
     /// Puts a replica where no other one is, or is any more, and then tells the router.
-    fn place(&self, desk: &Desk, model: usize, taken: &BTreeSet<usize>, upstream: Arc<Upstream>) -> usize {
+    /// Gives its number, and who had it before.
+    fn place(
+        &self,
+        desk: &Desk,
+        model: usize,
+        taken: &BTreeSet<usize>,
+        upstream: Arc<Upstream>,
+    ) -> (usize, Option<Arc<Upstream>>) {
         let mut slots = Slots::clone(&self.slots.load());
         let of_model = &mut slots[model];
         let free = |replica: &usize| !taken.contains(replica) && !self.named[model].contains(replica);
@@ -160,11 +169,12 @@ impl Replicas {
         let mut free_ones = (0..of_model.len()).filter(free);
         let back = free_ones.clone().find(is_back);
         let replica = back.or_else(|| free_ones.find(is_empty));
+        let mut last = None;
         let event = match replica {
             Some(replica) => {
                 // Its connections may still be good.
                 if back.is_none() {
-                    of_model[replica] = Some(upstream);
+                    last = of_model[replica].replace(upstream);
                 }
                 Event::ReplicaReturned { model, replica }
             }
@@ -177,7 +187,7 @@ impl Replicas {
         // First here: the router may choose it the moment that it knows.
         self.slots.store(Arc::new(slots));
         desk.observe(event);
-        replica
+        (replica, last)
     }
 }
 
@@ -186,6 +196,8 @@ impl Replicas {
 pub(crate) struct Changes {
     pub(crate) new: Vec<SocketAddr>,
     pub(crate) gone: Vec<SocketAddr>,
+    /// Names of those whose numbers others have now: nothing asks for them again.
+    pub(crate) replaced: Vec<String>,
 }
 
 /// Its number in the plan.

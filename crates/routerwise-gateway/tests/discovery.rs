@@ -138,6 +138,12 @@ async fn numbers_of_replicas_that_are_gone_are_used_again() {
     }
     let state = get(gateway.admin, "/admin/state").await.json();
     assert_eq!(state["models"][0]["replicas"].as_array().unwrap().len(), 1);
+    // Nor do metrics grow with every pod that there ever was.
+    let metrics = get(gateway.admin, "/metrics").await.body;
+    let of_attempts = metrics
+        .lines()
+        .filter(|line| line.starts_with("routerwise_attempts_total{"));
+    assert_eq!(of_attempts.count(), 1, "{metrics}");
 }
 
 #[tokio::test]

@@ -71,7 +71,7 @@ pub enum Event {
         /// Which of its replicas.
         replica: usize,
     },
-    /// A removed replica is there again.
+    /// A removed replica is there again, or another one in its place: nothing that was learned about it holds.
     ReplicaReturned {
         /// Which model's.
         model: usize,

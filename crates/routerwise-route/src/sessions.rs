@@ -33,6 +33,13 @@ impl Sessions {
         self.newer.get(&session).or_else(|| self.older.get(&session)).copied()
     }
 
+    /// Nothing is cached on a replica any more.
+    pub(crate) fn forget(&mut self, model: usize, replica: usize) {
+        let stays = |_: &u64, cached: &mut Cached| (cached.model, cached.replica) != (model, replica);
+        self.newer.retain(stays);
+        self.older.retain(stays);
+    }
+
     /// Remembers what others did, as far as it still means something.
     pub(crate) fn take_over(&mut self, others: &Self, here: impl Fn(&Cached) -> Option<Cached>) {
         let moved = |sessions: &HashMap<u64, Cached>| {
@@ -54,6 +61,22 @@ impl Sessions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_replica_that_was_gone_has_nothing_cached() {
+        let mut sessions = Sessions::new(10);
+        for session in 0..10 {
+            let cached = Cached {
+                model: 0,
+                replica: usize::from(session % 2 == 0),
+                tokens: 1,
+                at: Timestamp::START,
+            };
+            sessions.remember(session, cached);
+        }
+        sessions.forget(0, 1);
+        assert!((0..10).all(|session| sessions.find(session).is_none() == (session % 2 == 0)));
+    }
 
     #[test]
     fn the_last_ones_are_remembered_and_there_is_a_bound() {

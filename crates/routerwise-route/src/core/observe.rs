@@ -71,7 +71,11 @@ impl RouterCore {
                 Capacity::Changed
             }
             Event::ReplicaRemoved { model, replica } => self.replica_mut(model, replica).removed(),
-            Event::ReplicaReturned { model, replica } => self.replica_mut(model, replica).returned(now),
+            Event::ReplicaReturned { model, replica } => {
+                // Whoever was gone has lost its cache, and may be somebody else.
+                self.sessions.forget(model, replica);
+                self.replica_mut(model, replica).returned(now)
+            }
         };
         if capacity == Capacity::Changed {
             self.room = true;
