@@ -377,6 +377,44 @@ mod tests {
     }
 
     #[test]
+    fn credentials_come_from_the_environment_or_a_file_and_are_shown_nowhere() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("secret"), "from-a-file\n").unwrap();
+        std::fs::write(folder.path().join("empty"), " \n").unwrap();
+        let path = folder.path().join("serve.toml");
+        let read = |credential: &str| {
+            let entry = format!("[[replica]]\nmodel = \"small\"\nurl = \"http://10.0.0.1:8000\"\n{credential}\n");
+            std::fs::write(&path, entry).unwrap();
+            load_settings(&path).map_err(|problems| {
+                let texts = problems.0.iter().map(|problem| format!("{problem}\n"));
+                texts.collect::<String>()
+            })
+        };
+        let credential = |settings: &Settings| settings.replicas[0].credential.clone().unwrap().0;
+        // Whoever runs tests sets this one.
+        let settings: Settings = read("key-env = \"CARGO_PKG_NAME\"")
+            .map_err(|text: String| text)
+            .unwrap();
+        assert_eq!(credential(&settings), "routerwise-inputs");
+        let settings = read("key-file = \"secret\"").unwrap();
+        assert_eq!(credential(&settings), "from-a-file");
+        assert!(!format!("{settings:?}").contains("from-a-file"));
+        for (wrong, said) in [
+            ("key-env = \"RW_NOBODY_SETS_THIS\"", "`RW_NOBODY_SETS_THIS` is not set"),
+            ("key-file = \"missing\"", "missing"),
+            ("key-file = \"empty\"", "is empty"),
+            (
+                "key-env = \"CARGO_PKG_NAME\"\nkey-file = \"secret\"",
+                "`key-env` and `key-file`",
+            ),
+        ] {
+            let problems = read(wrong).unwrap_err();
+            assert!(problems.contains(said), "{problems}");
+            assert!(!problems.contains("from-a-file"), "{problems}");
+        }
+    }
+
+    #[test]
     fn replicas_may_be_looked_for() {
         let settings = read_text(
             r#"

@@ -58,6 +58,10 @@ pub(super) fn read(document: &Document, mut table: Table<'_>, cluster: &Cluster)
         let problem = table.problem("`replica` is the number of one replica, and `discover` finds many");
         table.note(problem.help("leave one of them out"));
     }
+    if matches!(from_environment, Some(Some(_))) && matches!(from_file, Some(Some(_))) {
+        let problem = table.problem("`key-env` and `key-file` both say what the credential of a replica is");
+        table.note(problem.help("leave one of them out"));
+    }
     table.finish();
     let endpoint = Endpoint {
         model: model?,
