@@ -7,8 +7,9 @@ mod common;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
 
-use common::gateway::{Gateway, ask};
+use common::gateway::{Gateway, ask, wait_for_file};
 use common::{routerwise, tiny};
 use routerwise_types::answer::replay::Replay;
 use tempfile::TempDir;
@@ -133,6 +134,48 @@ fn a_planned_scenario_is_served_reloaded_stopped_and_replayed() {
         &["replay", "decisions.jsonl", "--plan", "tiny/plan.json"],
     );
     assert!(table.contains("20 requests at"), "{table}");
+}
+
+/// Emulated engines of a plan, ended with the test.
+struct Engines(Child);
+
+impl Drop for Engines {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn engines_say_what_others_have_sent_them() {
+    let (folder, _) = planned();
+    let emulate = Command::new(env!("CARGO_BIN_EXE_routerwise"))
+        .current_dir(folder.path())
+        .args(["emulate", "tiny/plan.json", "--port=0", "--endpoints=engines.json"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let _engines = Engines(emulate.unwrap());
+    let file = folder.path().join("engines.json");
+    wait_for_file(&file);
+    let gateway = Gateway::start(folder.path(), &["--endpoints=engines.json"]);
+    let engines: serde_json::Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    let engine = &engines["engines"][0];
+    let (url, model) = (
+        engine["url"].as_str().unwrap().to_owned(),
+        engine["model"].as_str().unwrap(),
+    );
+    let of_engine = format!(
+        "{{model=\"{model}\",replica=\"{}\"}}",
+        url.strip_prefix("http://").unwrap()
+    );
+    gateway.metric_becomes(&format!("routerwise_engine_others{of_engine} 0"));
+    // Past the gateway: seconds of work that it has not sent.
+    let body = r#"{"messages":[{"role":"user","content":"hi"}],"max_tokens":400,"ignore_eos":true}"#;
+    let other = std::thread::spawn(move || ask(&url, "POST", "/v1/chat/completions", body));
+    gateway.metric_becomes(&format!("routerwise_engine_others{of_engine} 1"));
+    assert!(other.join().unwrap().starts_with("HTTP/1.1 200"));
+    gateway.metric_becomes(&format!("routerwise_engine_others{of_engine} 0"));
 }
 
 #[test]
