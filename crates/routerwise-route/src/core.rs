@@ -71,6 +71,8 @@ pub struct RouterCore {
     queue: Queue,
     /// Whether something happened since a request of the queue last found no place.
     room: bool,
+    /// When that was, last.
+    no_room: Option<Timestamp>,
     retry_tokens: f64,
     refresh: Refresh,
 }
@@ -98,6 +100,7 @@ impl RouterCore {
             sessions: Sessions::new(settings.sessions_most),
             queue: Queue::new(settings.queue_most),
             room: false,
+            no_room: None,
             retry_tokens: settings.retries.burst,
             refresh: Refresh::default(),
             curves: curves.map(Arc::new),
@@ -130,12 +133,15 @@ impl RouterCore {
                     self.retry_tokens -= 1.0;
                 }
                 let ticket = &mut send.ticket;
+                self.models[ticket.model].pass(now);
                 ticket.probe = self.models[ticket.model].replicas[ticket.replica].sent(now);
                 Decision::Send(send)
             }
             Decision::Wait { until } => {
                 // Who comes out of the queue and goes back to it has shown that there is no room.
-                self.room &= !facts.waited;
+                if facts.waited {
+                    (self.room, self.no_room) = (false, Some(now));
+                }
                 if self.queue.push(facts.priority, until, facts.arrived, facts.request) {
                     decision
                 } else {
@@ -261,14 +267,16 @@ impl RouterCore {
     /// or because its time is over; it is no longer in the queue. Call until there is none, after events and at
     /// [`RouterCore::next_deadline`].
     pub fn next_ready(&mut self, now: Timestamp) -> Option<u64> {
-        let mut ready = self
-            .models
-            .iter()
-            .flat_map(|model| &model.replicas)
-            .filter(|replica| replica.is_ready(now));
-        // A breaker that opens is no event, but makes room.
-        let may_try = ready.any(|replica| self.room || !replica.is_serving());
+        let replicas = self.models.iter().flat_map(|model| &model.replicas);
+        let mut ready = replicas.filter(|replica| replica.is_ready(now));
+        // A breaker that opens is no event, but makes room, once.
+        let may_try = ready.any(|replica| self.room || replica.opening().is_some_and(|at| self.is_new(at)));
         self.queue.pop(now, may_try)
+    }
+
+    /// Whether nobody has found no place since.
+    fn is_new(&self, opening: Timestamp) -> bool {
+        self.no_room.is_none_or(|at| at < opening)
     }
 
     /// When to call [`RouterCore::refresh`] and [`RouterCore::next_ready`] again although nothing happened; nothing when there is no
@@ -277,7 +285,10 @@ impl RouterCore {
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let waits = self.queue.len() > 0;
         let replicas = self.models.iter().flat_map(|model| &model.replicas);
-        let opens = replicas.filter_map(Replica::opening).filter(|_| waits).min();
+        let opens = replicas
+            .filter_map(Replica::opening)
+            .filter(|at| waits && self.is_new(*at))
+            .min();
         let deadlines = [self.queue.next_expiry(), opens, self.next_refresh()];
         deadlines.into_iter().flatten().min()
     }

@@ -17,8 +17,6 @@ pub struct Curves {
     pub(crate) rows: Vec<Row>,
     /// The plan's objectives.
     pub(crate) slos: Vec<Slo>,
-    /// Load above the rate that the plan carries.
-    pub(crate) headroom: f64,
 }
 
 /// Curves of one replica of a model.
@@ -80,7 +78,6 @@ impl Curves {
             models,
             rows,
             slos: workload.slos,
-            headroom: scenario.workload.planning.headroom,
         })
     }
 }

@@ -80,6 +80,26 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The model that it is about.
+    pub(crate) fn model(&self) -> Option<usize> {
+        match self {
+            Self::FirstToken(ticket)
+            | Self::Finished { ticket, .. }
+            | Self::Failed { ticket, .. }
+            | Self::Cancelled(ticket)
+            | Self::Overtaken(ticket) => Some(ticket.model),
+            Self::Health { model, .. }
+            | Self::Metrics { model, .. }
+            | Self::ReplicaThere { model }
+            | Self::ReplicaAdded { model }
+            | Self::ReplicaRemoved { model, .. }
+            | Self::ReplicaReturned { model, .. } => Some(*model),
+            Self::Abandoned { .. } => None,
+        }
+    }
+}
+
 /// Gauges of an engine, as its metrics endpoint has them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Gauges {

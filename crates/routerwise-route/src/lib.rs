@@ -6,7 +6,7 @@
 //! - [`core`]: the deciding half of a gateway, time an argument
 //! - [`policy`]: which model answers: score minus price, ties split to the planned fractions
 //! - [`replica`], [`balance`]: one replica's state, and which of them
-//! - `prices`: prices re-solved from what is seen; `rate`, `occupancy`, `sessions`: what is seen
+//! - `prices`: prices re-solved from what is seen; `rate`, `flow`, `occupancy`, `sessions`: what is seen
 //! - `queue`: who waits
 //! - [`router`]: where a simulation of other rules plugs them in
 
@@ -16,6 +16,7 @@ pub mod curves;
 pub mod decision;
 pub mod event;
 pub mod facts;
+mod flow;
 mod occupancy;
 pub mod policy;
 mod prices;

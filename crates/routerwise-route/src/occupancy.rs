@@ -15,6 +15,7 @@ pub(crate) struct Occupancy {
 /// One load.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Corner {
+    load: f64,
     in_flight: f64,
     latency: Latency,
 }
@@ -30,6 +31,7 @@ pub(crate) struct Latency {
 impl Occupancy {
     pub(crate) fn of(curves: &ModelCurves) -> Self {
         let corners = curves.e2e.corners().map(|(load, e2e)| Corner {
+            load,
             in_flight: load * e2e,
             latency: Latency {
                 ttft: curves.ttft.at(load).unwrap_or(e2e),
@@ -46,6 +48,21 @@ impl Occupancy {
     /// Most in flight that the profile covers.
     pub(crate) fn most(&self) -> f64 {
         self.corners[self.corners.len() - 1].in_flight
+    }
+
+    /// Load at which so many are in flight; the highest of the profile where it covers no more.
+    pub(crate) fn load_at(&self, in_flight: f64) -> f64 {
+        let after = self.corners.partition_point(|corner| corner.in_flight < in_flight);
+        let Some(high) = self.corners.get(after) else {
+            return self.capacity;
+        };
+        let Some(low) = after.checked_sub(1).map(|before| self.corners[before]) else {
+            return in_flight / high.latency.e2e.max(1e-12);
+        };
+        // E2E is linear in load between two corners, so what is in flight is quadratic: x·(a + b·x).
+        let b = (high.latency.e2e - low.latency.e2e) / (high.load - low.load);
+        let a = low.latency.e2e - b * low.load;
+        2.0 * in_flight / (a + (a * a + 4.0 * b * in_flight).max(0.0).sqrt())
     }
 
     /// Latency of a request that finds so many in flight.

@@ -123,16 +123,18 @@ pub struct LiveSettings {
     pub every: Seconds,
     /// The most that a price may move per second, in units of score; not after a change of capacity.
     pub step: f64,
-    /// Score that missing an objective by its whole limit costs at most: what is given up for an objective that is out of reach.
-    pub violation_price: f64,
-    /// How much prices follow the queues between two solves: 0 not at all, 1 by the price of the seconds that wait.
+    /// Score that missing an objective by its whole limit costs at most: what is given up for an objective that is out of reach. Nothing:
+    /// it is missed by as little as can be.
+    pub violation_price: Option<f64>,
+    /// How much prices follow the queues between two solves: 0 not at all, 1 by the price of the seconds that wait. Half of that lost least
+    /// quality at equal latency in simulation.
     pub queue_gain: f64,
     /// Score vectors in the reservoir.
     pub reservoir: usize,
     /// Score vectors before the first solve: fewer say too little.
     pub reservoir_least: usize,
-    /// Load above the live rate that prices must carry; nothing takes the plan's headroom.
-    pub headroom: Option<f64>,
+    /// Load above the live rate that prices must carry. None by default: unlike a plan's, curves are those that are measured.
+    pub headroom: f64,
 }
 
 impl Default for LiveSettings {
@@ -140,11 +142,11 @@ impl Default for LiveSettings {
         Self {
             every: Seconds::new(1.0).expect("a constant"),
             step: 0.1,
-            violation_price: 0.1,
-            queue_gain: 1.0,
+            violation_price: None,
+            queue_gain: 0.5,
             reservoir: 4_096,
             reservoir_least: 256,
-            headroom: None,
+            headroom: 0.0,
         }
     }
 }

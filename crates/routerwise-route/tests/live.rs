@@ -111,7 +111,10 @@ fn a_replica_that_dies_reprices_at_once_and_one_that_returns_is_ramped() {
     let due = core.next_deadline().unwrap().max(at(100.1));
     refresh(&mut core, due);
     let after = core.snapshot(at(100.2)).routes[0].clone();
-    assert!(after.fractions[0] < before.fractions[0] - 0.05, "{before:?} {after:?}");
+    assert!(
+        after.base_prices[0] > before.base_prices[0] + 0.05,
+        "{before:?} {after:?}"
+    );
     core.observe(
         at(101.0),
         Event::Health {

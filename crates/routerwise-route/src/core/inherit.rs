@@ -91,6 +91,7 @@ impl ModelState {
         let as_expected = self.occupancy == old.occupancy;
         if as_expected {
             self.lateness = old.lateness;
+            self.flow = old.flow.clone();
             self.slowness_priced = old.slowness_priced;
         }
         let known = |ix: usize| {

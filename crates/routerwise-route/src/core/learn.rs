@@ -5,6 +5,7 @@ use routerwise_types::{Seconds, Timestamp};
 use super::RouterCore;
 use crate::decision::Ticket;
 use crate::facts::RequestFacts;
+use crate::flow::Flow;
 use crate::sessions::Cached;
 use crate::settings::Pricing;
 
@@ -64,6 +65,7 @@ impl RouterCore {
             > SLOWER
         {
             self.refresh.capacity_changed(now);
+            self.models[ticket.model].flow = Flow::new(now);
         }
     }
 

@@ -1,10 +1,11 @@
 //! What a router learns from events.
 
-use routerwise_types::Timestamp;
+use routerwise_types::{Seconds, Timestamp};
 
 use super::RouterCore;
 use crate::decision::Ticket;
 use crate::event::{Event, Failure};
+use crate::flow::Flow;
 use crate::replica::{Capacity, Replica};
 
 impl RouterCore {
@@ -13,6 +14,9 @@ impl RouterCore {
     /// # Panics
     /// When the event names a model or replica that is not there.
     pub fn observe(&mut self, now: Timestamp, event: Event) {
+        if let Some(model) = event.model() {
+            self.models[model].pass(now);
+        }
         let capacity = match event {
             Event::FirstToken(ticket) => {
                 self.learn_prefill(now, &ticket);
@@ -31,6 +35,7 @@ impl RouterCore {
                 output_tokens,
             } => {
                 self.room = true;
+                self.models[ticket.model].flow.done(ttft.map(Seconds::value));
                 self.learn_slowness(now, &ticket, ttft, output_tokens);
                 self.remember_session(now, &ticket, output_tokens);
                 let replica = self.replica_mut(ticket.model, ticket.replica);
@@ -80,6 +85,9 @@ impl RouterCore {
         if capacity == Capacity::Changed {
             self.room = true;
             self.refresh.capacity_changed(now);
+            // What was counted was another capacity's.
+            let changed = event.model().map(|model| &mut self.models[model]);
+            changed.into_iter().for_each(|model| model.flow = Flow::new(now));
         }
     }
 

@@ -10,7 +10,8 @@ use super::RouterCore;
 use super::state::RouteState;
 use crate::curves::{Curves, ModelCurves};
 use crate::facts::ModelSet;
-use crate::prices::{Curve, Pieces, Prices, Problem, Running, Sample, solve};
+use crate::flow::Measured;
+use crate::prices::{Curve, Pieces, Prices, Problem, Running, Sample, least_value, solve};
 use crate::replica::after;
 use crate::settings::{LiveSettings, OutOfReach, Pricing};
 
@@ -20,11 +21,17 @@ const LEAST_GAP: u64 = 50_000_000;
 const LOST: u64 = 5;
 /// `β` at least, for all of a limit: tells equally good models apart by latency, and costs next to nothing.
 const ROW_PRICE_LEAST: f64 = 0.005;
+/// `β` at most, for all of a limit: no score is worth more than a limit missed by a twentieth.
+const ROW_PRICE_MOST: f64 = 20.0;
+/// An objective that is out of reach is missed by so much more than it must be: the last per cents would cost the most quality.
+const SLACK: f64 = 1.05;
 /// Seconds that twice the capacity adds to latencies: the mean over two minutes of overload.
 const OVERLOAD: f64 = 60.0;
 /// `β` follows what is solved for with this time constant, in seconds, as a logarithm: near the knee of a curve a per cent of rate moves it
 /// by a factor, and rates are known to a few per cent. Fractions follow rate and capacity at once, at the `β` that there is.
 const CALM: f64 = 20.0;
+/// Others on a model's engines that are less than this of a replica's capacity count as nobody.
+const OTHERS: f64 = 0.05;
 /// Rows of the sample that `β` is solved from.
 const ROWS_FOR_BETA: usize = 1_024;
 /// A row above its limit by less than this is rounding.
@@ -88,7 +95,9 @@ pub struct RefreshJob {
 struct ModelNow {
     /// Replicas, those that ramp up in part.
     n_replicas: f64,
-    slowness: f64,
+    /// By the time per token of its engines.
+    engines: f64,
+    measured: Measured,
     /// Requests/s that others send to its engines.
     others: f64,
 }
@@ -134,7 +143,7 @@ impl RefreshJob {
         }
         Solved {
             routes: solved,
-            slowness: self.models.iter().map(|model| model.slowness).collect(),
+            slowness: self.models.iter().map(|model| model.engines).collect(),
             urgent: self.urgent,
         }
     }
@@ -147,7 +156,7 @@ impl RefreshJob {
         let planned_rate = (route.rate * (1.0 + self.headroom)).max(1e-3);
         let flows = |rate: f64| -> Vec<Option<Pieces>> {
             (0..n_models)
-                .map(|model| running(model, rate).map(|(running, curves)| self.pieces(curves, &running)))
+                .map(|model| running(model, rate).map(|(running, curves)| self.pieces(model, curves, &running)))
                 .collect()
         };
         let merged = sample.merged();
@@ -155,7 +164,7 @@ impl RefreshJob {
             sample: &merged,
             flows: flows(planned_rate),
             tolls: (0..n_models).map(|model| self.toll(ix, model, starts)).collect(),
-            n_rows: self.curves.rows.len(),
+            limits: Vec::new(),
             row_price: (ROW_PRICE_LEAST, self.row_price_most),
             row_prices: None,
             may_refuse: route.may_refuse,
@@ -163,11 +172,21 @@ impl RefreshJob {
         if problem.flows.iter().all(Option::is_none) {
             return None;
         }
+        let n_rows = self.curves.rows.len();
+        let least = (0..n_rows).map(|row| {
+            let reachable = if route.may_refuse {
+                0.0
+            } else {
+                least_value(&problem.flows, row)
+            };
+            f64::max(1.0, SLACK * reachable)
+        });
+        problem.limits = least.collect();
         // `β` is only followed calmly, so a part of the sample will do for it.
-        let free = solve(&problem, &route.start, ROWS_FOR_BETA);
+        let free = solve(&problem, &[&route.start], ROWS_FOR_BETA);
         let calm = self.calmed(&route.start.row_prices, &free.row_prices);
         problem.row_prices = Some(calm);
-        let prices = solve(&problem, &free, usize::MAX);
+        let prices = solve(&problem, &[&route.start, &free], usize::MAX);
         let now = flows(route.rate.max(1e-3));
         let violated = |row: usize| {
             let values = now.iter().zip(&prices.fractions);
@@ -176,7 +195,7 @@ impl RefreshJob {
         };
         let beyond = |(pieces, w): (&Option<Pieces>, &f64)| pieces.as_ref().is_some_and(|p| *w > p.cap() + 0.01);
         let out_of_reach =
-            now.iter().zip(&prices.fractions).any(beyond) || (0..problem.n_rows).any(violated) || prices.refused > 0.01;
+            now.iter().zip(&prices.fractions).any(beyond) || (0..n_rows).any(violated) || prices.refused > 0.01;
         let expected = (0..n_models).map(|model| {
             running(model, route.rate).map_or(0.0, |(running, curves)| {
                 let load = running.per_fraction() * prices.fractions[model] + running.of_others();
@@ -186,7 +205,9 @@ impl RefreshJob {
         });
         let service = (0..n_models).map(|model| {
             let curves = self.curves.models[model].as_ref();
-            curves.map_or(0.0, |curves| self.models[model].slowness / curves.load_most.max(1e-9))
+            curves.map_or(0.0, |curves| {
+                self.models[model].measured.slowness / curves.load_most.max(1e-9)
+            })
         });
         Some(Live {
             expected: expected.collect(),
@@ -209,7 +230,7 @@ impl RefreshJob {
             rate,
             other_load: self.other_load(route, model, starts) + now.others,
             n_replicas: now.n_replicas,
-            slowness: now.slowness,
+            slowness: now.measured.slowness,
             load_most: curves.load_most,
         };
         Some((running, curves))
@@ -246,7 +267,7 @@ impl RefreshJob {
         let own = starts[route].fractions.get(model).copied().unwrap_or(0.0);
         let load = running.per_fraction() * own + running.of_others();
         let slope = |row: usize| {
-            let Curve { curve, limit, .. } = self.row(curves, row);
+            let Curve { curve, limit, .. } = self.row(model, curves, row);
             let step = 0.02 * curve.end();
             let at = |load: f64| curve.at(load.min(curve.end())).unwrap_or(0.0);
             (at(load + step) - at(load)) / step / limit * running.slowness
@@ -259,7 +280,7 @@ impl RefreshJob {
         self.others(route).map(of).sum::<f64>() * running.slowness / running.n_replicas
     }
 
-    fn row<'a>(&self, curves: &'a ModelCurves, row: usize) -> Curve<'a> {
+    fn row<'a>(&self, model: usize, curves: &'a ModelCurves, row: usize) -> Curve<'a> {
         let Row { slo_ix, limit, .. } = self.curves.rows[row];
         let slo = &self.curves.slos[slo_ix];
         let beyond = match (slo.metric, slo.statistic) {
@@ -268,15 +289,19 @@ impl RefreshJob {
             (Metric::Tpot, Statistic::Mean) => limit,
             (Metric::Ttft | Metric::E2e, Statistic::Mean) => OVERLOAD,
         };
+        let lateness = match slo.metric {
+            Metric::Ttft => self.models[model].measured.lateness,
+            Metric::Tpot | Metric::E2e => 1.0,
+        };
         Curve {
             curve: &curves.rows[row],
-            limit,
+            limit: limit / lateness,
             beyond,
         }
     }
 
-    fn pieces(&self, curves: &ModelCurves, running: &Running) -> Pieces {
-        let rows = (0..self.curves.rows.len()).map(|row| self.row(curves, row));
+    fn pieces(&self, model: usize, curves: &ModelCurves, running: &Running) -> Pieces {
+        let rows = (0..self.curves.rows.len()).map(|row| self.row(model, curves, row));
         Pieces::new(&rows.collect::<Vec<_>>(), &curves.e2e, running)
     }
 }
@@ -299,13 +324,13 @@ impl RouterCore {
         let urgent = self.refresh.changed.take().is_some();
         self.refresh.under_way = Some(now);
         Some(RefreshJob {
-            headroom: settings.headroom.unwrap_or(curves.headroom),
+            headroom: settings.headroom,
             models: (0..self.models.len()).map(|model| self.model_now(now, model)).collect(),
             routes: self.routes.iter().map(|route| RouteNow::of(route, &settings)).collect(),
             curves,
             urgent,
             passed: self.passed(now, &settings),
-            row_price_most: settings.violation_price.max(ROW_PRICE_LEAST),
+            row_price_most: settings.violation_price.unwrap_or(ROW_PRICE_MOST).max(ROW_PRICE_LEAST),
         })
     }
 
@@ -320,10 +345,25 @@ impl RouterCore {
             .replicas
             .iter()
             .filter(|replica| replica.is_serving());
+        let n_replicas = serving.map(|replica| replica.ramp(now, &self.settings.health)).sum();
+        let engines = self.slowness(model);
+        let state = &self.models[model];
+        let curves = self.curves.as_ref().and_then(|curves| curves.models[model].as_ref());
+        let others = self.rate_of_others(now, model);
+        // What others have in flight and get done is known too roughly to count with.
+        let alone = |(curves, _): &(&ModelCurves, _)| others < OTHERS * curves.load_most;
+        let measured = curves
+            .zip(state.occupancy.as_ref())
+            .filter(alone)
+            .map(|(curves, occupancy)| state.flow.measured(curves, occupancy, n_replicas, engines));
         ModelNow {
-            n_replicas: serving.map(|replica| replica.ramp(now, &self.settings.health)).sum(),
-            slowness: self.slowness(model),
-            others: self.rate_of_others(now, model),
+            n_replicas,
+            engines,
+            measured: measured.unwrap_or(Measured {
+                slowness: engines,
+                lateness: 1.0,
+            }),
+            others,
         }
     }
 

@@ -9,6 +9,7 @@ use super::hedge::FirstTokens;
 use super::learn::Lateness;
 use super::refresh::Live;
 use crate::curves::{Curves, ModelCurves};
+use crate::flow::Flow;
 use crate::occupancy::Occupancy;
 use crate::policy::Policy;
 use crate::prices::Sample;
@@ -25,6 +26,8 @@ pub(super) struct ModelState {
     pub(super) occupancy: Option<Occupancy>,
     /// Seconds that a prompt token takes, by what was measured; by the curve at first.
     pub(super) prefill: Option<f64>,
+    /// What it gets done.
+    pub(super) flow: Flow,
     /// Observed over predicted TTFT.
     pub(super) lateness: Lateness,
     /// Times to the first token of its last answers.
@@ -41,10 +44,20 @@ impl ModelState {
             replicas: model.replicas.iter().map(|_| Replica::planned()).collect(),
             occupancy: curves.map(Occupancy::of),
             prefill: curves.map(idle),
+            flow: Flow::new(Timestamp::START),
             lateness: Lateness::none(curves.map_or(0.0, |curves| curves.ttft.at(0.0).unwrap_or(0.0))),
             first_tokens: FirstTokens::default(),
             slowness_priced: 1.0,
         }
+    }
+}
+
+impl ModelState {
+    /// Time passes with what is in flight now.
+    pub(super) fn pass(&mut self, now: Timestamp) {
+        let serving = self.replicas.iter().filter(|replica| replica.is_serving());
+        let in_flight = serving.map(|replica| f64::from(replica.outstanding)).sum();
+        self.flow.pass(now, in_flight);
     }
 }
 

@@ -127,6 +127,26 @@ impl Pieces {
         self.at(row, piece, w).0
     }
 
+    /// The fraction at which a row's flow less a margin for every unit is least.
+    fn best_of_row(&self, row: usize, margin: f64) -> f64 {
+        let (mut best, mut at) = (f64::NEG_INFINITY, 0.0);
+        for (piece, ends) in self.breaks.windows(2).enumerate() {
+            let (a, b) = self.coefficients[piece * self.n_rows + row];
+            let w = if b > 0.0 {
+                ((margin - a) / (2.0 * b)).clamp(ends[0], ends[1])
+            } else if margin > a {
+                ends[1]
+            } else {
+                ends[0]
+            };
+            let value = w * (margin - a - b * w);
+            if value > best {
+                (best, at) = (value, w);
+            }
+        }
+        at
+    }
+
     /// The best offer for a price net of `κ`, with flows bent by `bend`.
     pub(crate) fn best(&self, price: f64, row_prices: &[f64], bend: f64) -> Offer {
         let mut best = Offer {
@@ -156,4 +176,36 @@ impl Pieces {
         }
         best
     }
+}
+
+/// The least that a row can come to, scores left aside: every request where it adds least, `min Σ φ_i(w_i)` over `Σ w_i = 1`.
+///
+/// All models in use have the same marginal flow there; it is found by halving.
+pub(crate) fn least_value(flows: &[Option<Pieces>], row: usize) -> f64 {
+    let taken = |margin: f64| -> (f64, f64) {
+        let on = flows.iter().flatten();
+        on.map(|pieces| {
+            let offer = pieces.best_of_row(row, margin);
+            (offer, pieces.value(row, offer))
+        })
+        .fold((0.0, 0.0), |(w, value), (offer, flow)| (w + offer, value + flow))
+    };
+    let (mut low, mut high) = (0.0, 1.0);
+    while taken(high).0 < 1.0 {
+        (low, high) = (high, 2.0 * high);
+        if high > 1e12 {
+            return 0.0;
+        }
+    }
+    for _ in 0..50 {
+        let middle = 0.5 * (low + high);
+        if taken(middle).0 < 1.0 {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    // Where offers jump, what is missing is added at the margin.
+    let (w, value) = taken(low);
+    value + (1.0 - w) * high
 }

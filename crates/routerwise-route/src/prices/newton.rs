@@ -1,12 +1,15 @@
 //! The minimum of `D(α, β)` by damped Newton steps on a shrinking temperature.
 
 use super::flows::{Offer, Pieces};
+use super::lead::Lead;
 use super::{Merged, REACH, TEMPERATURE, TURNED_AWAY};
 
 /// Bend `δ` of the flows, in units of score for all requests at once.
 const BEND: f64 = 1e-3;
 /// Fractions this close to their offers are as good as equal: a sample of 4 096 tells them apart to 0.01.
 const CLOSE: f64 = 2e-3;
+/// What is lost where worths are compared as `f32`, for every unit.
+const ROUNDING: f64 = 1e-6;
 /// Steps at the last temperature, and at each before it.
 const STEPS: usize = 12;
 const HOT_STEPS: usize = 6;
@@ -14,6 +17,8 @@ const HOT_STEPS: usize = 6;
 const COARSE_ROWS: usize = 512;
 /// Temperatures that a solve from far away begins with.
 const HOT: [f64; 4] = [0.05, 0.0125, 0.003, 0.001];
+/// That is: fractions further than so many times [`CLOSE`] from offers.
+const FAR: f64 = 20.0;
 
 /// What is to be priced. Models that may not be used have no pieces.
 #[derive(Clone, Debug)]
@@ -22,7 +27,8 @@ pub(crate) struct Problem<'a> {
     pub(crate) flows: Vec<Option<Pieces>>,
     /// `κ`: what a request on each model costs other routes.
     pub(crate) tolls: Vec<f64>,
-    pub(crate) n_rows: usize,
+    /// `L` of every row: 1, or more where that is out of reach.
+    pub(crate) limits: Vec<f64>,
     /// Least and most `β`.
     pub(crate) row_price: (f64, f64),
     /// `β` of every row where it is not to be found.
@@ -48,17 +54,23 @@ pub(crate) struct Prices {
     pub(crate) steps: usize,
 }
 
-/// Solves from a start, looking at so many rows at most; what may not be used keeps its price.
-pub(crate) fn solve(problem: &Problem<'_>, start: &Prices, rows_most: usize) -> Prices {
-    let mut state = State::new(problem, start);
+/// Solves from the nearest of some starts, looking at so many rows at most; what may not be used keeps its price.
+pub(crate) fn solve(problem: &Problem<'_>, starts: &[&Prices], rows_most: usize) -> Prices {
     let all = problem.sample.len().min(rows_most);
-    if state.measure(TEMPERATURE, all).distance() > 20.0 * CLOSE {
+    let looked_at = starts.iter().map(|start| {
+        let state = State::new(problem, start);
+        let distance = state.measure(TEMPERATURE, all.min(COARSE_ROWS)).distance();
+        (state, distance)
+    });
+    let nearest = looked_at.reduce(|best, other| if other.1 < best.1 { other } else { best });
+    let (mut state, distance) = nearest.expect("there is a start");
+    if distance > FAR * CLOSE {
         for temperature in HOT {
             state.descend(temperature, all.min(COARSE_ROWS), HOT_STEPS);
         }
     }
-    state.descend(TEMPERATURE, all, STEPS);
-    state.finish()
+    let measured = state.descend(TEMPERATURE, all, STEPS);
+    state.finish(&measured)
 }
 
 struct State<'a> {
@@ -100,7 +112,7 @@ impl<'a> State<'a> {
             .filter(|model| problem.flows[*model].is_some())
             .collect();
         let mut at: Vec<f64> = on.iter().map(|model| start.prices[*model]).collect();
-        at.extend((0..problem.n_rows).map(|row| {
+        at.extend((0..problem.limits.len()).map(|row| {
             let known = start.row_prices.get(row).copied().unwrap_or(0.0);
             if let Some(fixed) = &problem.row_prices {
                 return fixed[row];
@@ -146,20 +158,20 @@ impl<'a> State<'a> {
             measured.value += offer.value;
             measured.gradient[model] += offer.fraction;
             measured.hessian[model * n + model] += offer.response;
-            for row in 0..self.problem.n_rows {
+            for row in 0..self.problem.limits.len() {
                 let (flow, slope) = pieces.at(row, offer.piece, offer.fraction);
                 measured.gradient[m + row] -= flow;
                 measured.hessian[model * n + m + row] -= slope * offer.response;
                 measured.hessian[(m + row) * n + model] -= slope * offer.response;
-                for other in 0..self.problem.n_rows {
+                for other in 0..self.problem.limits.len() {
                     let (_, other_slope) = pieces.at(other, offer.piece, offer.fraction);
                     measured.hessian[(m + row) * n + m + other] += slope * other_slope * offer.response;
                 }
             }
         }
-        for row in 0..self.problem.n_rows {
-            measured.value += at[m + row];
-            measured.gradient[m + row] += 1.0;
+        for (row, limit) in self.problem.limits.iter().enumerate() {
+            measured.value += at[m + row] * limit;
+            measured.gradient[m + row] += limit;
         }
         for (ix, value) in at.iter().enumerate() {
             let (least, most) = self.bounds(ix);
@@ -180,46 +192,46 @@ impl<'a> State<'a> {
         let mut hessian = vec![0.0; n * n];
         let mut fractions = vec![0.0; m];
         let (mut sum, mut refused, mut weights) = (0.0, 0.0, 0.0);
-        let mut worth = [0.0f64; 64];
         let mut near: [(usize, f64); 64] = [(0, 0.0); 64];
-        for (row, weight) in self.problem.sample.rows().take(n_sampled) {
-            weights += weight;
-            let mut best = refusal;
-            for ((worth, model), price) in worth.iter_mut().zip(&self.on).zip(at) {
-                *worth = f64::from(row[*model]) - price;
-                best = best.max(*worth);
-            }
-            let reach = best - REACH * temperature;
-            let mut n_near = 0;
-            for (model, worth) in worth[..m].iter().enumerate() {
-                if *worth >= reach {
-                    near[n_near] = (model, *worth);
+        let dearest = at[..m].iter().fold(0.0, |most, price| f64::max(most, *price));
+        let alone = REACH * temperature + ROUNDING * (1.0 + dearest);
+        for block in self.problem.sample.blocks(n_sampled) {
+            let lead = Lead::of(&block, &self.on, &at[..m], refusal);
+            for (lane, weight) in block.weights.iter().copied().enumerate() {
+                weights += weight;
+                if let Some(model) = lead.alone(lane, alone) {
+                    fractions[model] += weight;
+                    sum += weight * (f64::from(block.of(self.on[model])[lane]) - at[model]);
+                    continue;
+                }
+                let worth = |(nth, model): (usize, &usize)| (nth, f64::from(block.of(*model)[lane]) - at[nth]);
+                let all = self.on.iter().enumerate().map(worth);
+                let best = all.clone().fold(refusal, |best, (_, worth)| best.max(worth));
+                let reach = best - REACH * temperature;
+                let mut n_near = 0;
+                for (place, found) in near.iter_mut().zip(all.filter(|(_, worth)| *worth >= reach)) {
+                    *place = found;
                     n_near += 1;
                 }
-            }
-            if n_near == 1 && refusal < reach {
-                fractions[near[0].0] += weight;
-                sum += weight * best;
-                continue;
-            }
-            let mut total = if refusal >= reach {
-                ((refusal - best) / temperature).exp()
-            } else {
-                0.0
-            };
-            let refusing = total;
-            for (_, worth) in &mut near[..n_near] {
-                *worth = ((*worth - best) / temperature).exp();
-                total += *worth;
-            }
-            sum += weight * (best + temperature * total.ln());
-            refused += weight * refusing / total;
-            for at in 0..n_near {
-                let (model, part) = (near[at].0, weight * near[at].1 / total);
-                fractions[model] += part;
-                hessian[model * n + model] += part;
-                for (other, odds) in &near[..n_near] {
-                    hessian[model * n + other] -= part * odds / total;
+                let mut total = if refusal >= reach {
+                    ((refusal - best) / temperature).exp()
+                } else {
+                    0.0
+                };
+                let refusing = total;
+                for (_, worth) in &mut near[..n_near] {
+                    *worth = ((*worth - best) / temperature).exp();
+                    total += *worth;
+                }
+                sum += weight * (best + temperature * total.ln());
+                refused += weight * refusing / total;
+                for at in 0..n_near {
+                    let (model, part) = (near[at].0, weight * near[at].1 / total);
+                    fractions[model] += part;
+                    hessian[model * n + model] += part;
+                    for (other, odds) in &near[..n_near] {
+                        hessian[model * n + other] -= part * odds / total;
+                    }
                 }
             }
         }
@@ -239,12 +251,13 @@ impl<'a> State<'a> {
         }
     }
 
-    fn descend(&mut self, temperature: f64, n_sampled: usize, steps_most: usize) {
+    /// Steps until offers are met, or so often; gives what it is like there.
+    fn descend(&mut self, temperature: f64, n_sampled: usize, steps_most: usize) -> Measured {
         let mut measured = self.measure(temperature, n_sampled);
         let mut damping = 1e-3;
         for _ in 0..steps_most {
             if measured.distance() <= CLOSE {
-                return;
+                break;
             }
             let Some(step) = direction(&measured, damping) else {
                 damping *= 10.0;
@@ -272,10 +285,11 @@ impl<'a> State<'a> {
             } else {
                 damping *= 8.0;
                 if damping > 1e9 {
-                    return;
+                    break;
                 }
             }
         }
+        measured
     }
 
     fn bounds(&self, ix: usize) -> (f64, f64) {
@@ -291,15 +305,14 @@ impl<'a> State<'a> {
         value.clamp(least, most)
     }
 
-    fn finish(mut self) -> Prices {
-        let measured = self.measure(TEMPERATURE, self.problem.sample.len());
+    fn finish(mut self, measured: &Measured) -> Prices {
         let n_models = self.problem.flows.len();
         let mut fractions = vec![0.0; n_models];
         for (ix, model) in self.on.iter().enumerate() {
             self.all_prices[*model] = self.at[ix];
             fractions[*model] = measured.fractions[ix];
         }
-        let rows = (0..self.problem.n_rows).map(|row| {
+        let rows = (0..self.problem.limits.len()).map(|row| {
             let flow = |model: &usize| {
                 let pieces = self.problem.flows[*model]
                     .as_ref()
@@ -362,4 +375,21 @@ pub(super) fn value(problem: &Problem<'_>, prices: &Prices) -> f64 {
     State::new(problem, prices)
         .measure(TEMPERATURE, problem.sample.len())
         .value
+}
+
+/// Mean score of what prices do.
+#[cfg(test)]
+pub(super) fn quality(problem: &Problem<'_>, prices: &Prices) -> f64 {
+    let state = State::new(problem, prices);
+    let measured = state.measure(TEMPERATURE, problem.sample.len());
+    let worth = State::new(problem, prices)
+        .prompts(&state.at, TEMPERATURE, problem.sample.len())
+        .value;
+    worth
+        + measured
+            .fractions
+            .iter()
+            .zip(&state.at)
+            .map(|(w, price)| w * price)
+            .sum::<f64>()
 }

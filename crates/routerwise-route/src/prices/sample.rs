@@ -56,10 +56,12 @@ impl Sample {
     pub(crate) fn merged(&self) -> Merged {
         let width = self.n_models.max(1);
         let row = |ix: usize| &self.scores[ix * width..][..width];
+        let bits = |score: &f32| u64::from(score.to_bits());
         let hash = |ix: usize| {
-            row(ix)
-                .iter()
-                .fold(0, |hash, score| mix(hash ^ u64::from(score.to_bits())))
+            let pairs = row(ix).chunks(2);
+            pairs.fold(0, |hash, pair| {
+                mix(hash ^ bits(&pair[0]) ^ pair.get(1).map_or(0, bits) << 32)
+            })
         };
         let mut order: Vec<(u64, usize)> = (0..self.len()).map(|ix| (hash(ix), ix)).collect();
         order.sort_unstable();
@@ -68,30 +70,71 @@ impl Sample {
             kept.push((equal[0].1, equal.len() as f64 / self.len() as f64));
         }
         kept.sort_unstable_by_key(|(ix, _)| *ix);
-        Merged {
-            n_models: width,
-            scores: kept.iter().flat_map(|(ix, _)| row(*ix)).copied().collect(),
-            weights: kept.iter().map(|(_, weight)| *weight).collect(),
+        let mut merged = Merged::new(width, kept.len());
+        for (at, (ix, weight)) in kept.iter().enumerate() {
+            merged.set(at, row(*ix), *weight);
         }
+        merged
     }
 }
 
-/// Score vectors with weights.
+/// Rows that are looked at side by side: what a processor compares at once, twice over.
+pub(crate) const LANES: usize = 8;
+
+/// Score vectors with weights, in blocks of [`LANES`]: within a block, model after model.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Merged {
     n_models: usize,
+    n_rows: usize,
     scores: Vec<f32>,
+    /// 0 for rows that only fill the last block.
     weights: Vec<f64>,
 }
 
+/// Some rows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Block<'a> {
+    scores: &'a [f32],
+    /// Of each row.
+    pub(crate) weights: &'a [f64],
+}
+
 impl Merged {
-    pub(crate) fn len(&self) -> usize {
-        self.weights.len()
+    fn new(n_models: usize, n_rows: usize) -> Self {
+        let filled = n_rows.div_ceil(LANES) * LANES;
+        Self {
+            n_models,
+            n_rows,
+            scores: vec![0.0; filled * n_models],
+            weights: vec![0.0; filled],
+        }
     }
 
-    pub(crate) fn rows(&self) -> impl Iterator<Item = (&[f32], f64)> {
-        self.scores
-            .chunks_exact(self.n_models)
-            .zip(self.weights.iter().copied())
+    fn set(&mut self, row: usize, scores: &[f32], weight: f64) {
+        let block = &mut self.scores[row / LANES * LANES * self.n_models..];
+        for (model, score) in scores.iter().enumerate() {
+            block[model * LANES + row % LANES] = *score;
+        }
+        self.weights[row] = weight;
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.n_rows
+    }
+
+    /// The first rows, about so many.
+    pub(crate) fn blocks(&self, n_rows: usize) -> impl Iterator<Item = Block<'_>> {
+        let scores = self.scores.chunks_exact(self.n_models * LANES);
+        let blocks = scores.zip(self.weights.chunks_exact(LANES));
+        let blocks = blocks.map(|(scores, weights)| Block { scores, weights });
+        blocks.take(n_rows.div_ceil(LANES))
+    }
+}
+
+impl<'a> Block<'a> {
+    /// Scores of a model.
+    pub(crate) fn of(&self, model: usize) -> &'a [f32; LANES] {
+        let column = &self.scores[model * LANES..][..LANES];
+        column.try_into().expect("as long as a block has lanes")
     }
 }

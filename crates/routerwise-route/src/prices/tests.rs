@@ -7,13 +7,13 @@ use crate::policy::mix;
 
 /// A solve is cut short after so many steps and goes on from there a second later: what it arrives at.
 fn solve(problem: &Problem<'_>, start: &Prices) -> Prices {
-    let mut solved = super::solve(problem, start, usize::MAX);
+    let mut solved = super::solve(problem, &[start], usize::MAX);
     for _ in 0..SOLVES {
         let steps = solved.steps;
         if steps == 0 {
             break;
         }
-        solved = super::solve(problem, &solved, usize::MAX);
+        solved = super::solve(problem, &[&solved], usize::MAX);
     }
     solved
 }
@@ -80,7 +80,7 @@ fn problem<'a>(sample: &'a Merged, curves: &[LatencyCurve], rate: f64, limit: f6
         sample,
         flows: curves.iter().map(flow).collect(),
         tolls: vec![0.0; curves.len()],
-        n_rows: 1,
+        limits: vec![1.0],
         row_price: (0.0, 0.5),
         row_prices: None,
         may_refuse: false,
@@ -144,6 +144,64 @@ fn an_objective_out_of_reach_is_violated_as_little_as_possible() {
 }
 
 #[test]
+fn the_least_that_an_objective_can_come_to_is_found_and_then_quality_counts() {
+    let sample = sample(3, 2_000, 0);
+    let curves = [engine(0.3, 10.0), engine(0.5, 8.0), engine(0.9, 6.0)];
+    // Once within capacity, once far beyond it.
+    for rate in [12.0, 40.0] {
+        let mut problem = problem(&sample, &curves, rate, 0.1);
+        let least = least_value(&problem.flows, 0);
+        let value = |w: [f64; 3]| -> f64 {
+            let flows = problem.flows.iter().zip(w);
+            flows.map(|(pieces, w)| pieces.as_ref().unwrap().value(0, w)).sum()
+        };
+        let parts = || (0..=200).map(|part| f64::from(part) / 200.0);
+        let grid = parts().flat_map(|a| parts().map(move |b| [a, b, 1.0 - a - b]));
+        let best = grid.filter(|w| w[2] >= -1e-9).map(value).fold(f64::INFINITY, f64::min);
+        assert!(least <= best + 1e-9 && best <= 1.02 * least, "{least} {best}");
+
+        problem.limits = vec![1.05 * least];
+        problem.row_price = (0.0, 20.0);
+        let solved = solve(&problem, &start(3));
+        assert!(solved.rows[0] <= 1.07 * least, "{least}: {solved:?}");
+        let quality = newton::quality(&problem, &solved);
+        problem.limits = vec![least];
+        problem.row_prices = Some(vec![20.0]);
+        let fastest = solve(&problem, &start(3));
+        assert!(
+            quality > newton::quality(&problem, &fastest),
+            "what is left over goes to quality"
+        );
+    }
+}
+
+#[test]
+fn a_quick_look_at_many_prompts_sees_what_a_slow_one_sees() {
+    let (n_models, n_rows) = (5, 1_003);
+    let merged = sample(n_models, n_rows, 20);
+    let on = [0, 2, 3, 4];
+    let prices = [0.0, 0.05, 0.1, 0.02];
+    for refusal in [f64::NEG_INFINITY, 0.6] {
+        let mut n_alone = 0;
+        for block in merged.blocks(usize::MAX) {
+            let lead = lead::Lead::of(&block, &on, &prices, refusal);
+            for lane in 0..sample::LANES {
+                let worth = |nth: usize| f64::from(block.of(on[nth])[lane]) - prices[nth];
+                let best = (0..on.len())
+                    .reduce(|a, b| if worth(b) > worth(a) { b } else { a })
+                    .unwrap();
+                let others = (0..on.len()).filter(|nth| *nth != best).map(worth);
+                let next = others.fold(refusal, f64::max);
+                let alone = lead.alone(lane, 0.01);
+                n_alone += usize::from(alone.is_some());
+                assert_eq!(alone, (worth(best) - next > 0.01).then_some(best));
+            }
+        }
+        assert!(n_alone > 200, "{n_alone}");
+    }
+}
+
+#[test]
 fn who_may_be_turned_away_is_where_that_meets_the_objective() {
     let sample = sample(2, 4_000, 0);
     let curves = [engine(0.05, 10.0), engine(0.1, 5.0)];
@@ -196,7 +254,7 @@ fn nearly_all_solves_arrive_and_none_stays_far_off() {
         }
         let mut longer = solved.clone();
         for _ in 0..30 {
-            longer = super::solve(&problem, &longer, usize::MAX);
+            longer = super::solve(&problem, &[&longer], usize::MAX);
         }
         let short = newton::value(&problem, &solved) - newton::value(&problem, &longer);
         n_solved += 1;
