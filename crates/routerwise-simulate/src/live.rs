@@ -3,13 +3,15 @@
 //! Events reach the router when they happen, its refreshes are solved when they are due, and what waits is asked again when the
 //! router says so: the calls are those of a gateway, in the same order, so decisions are the same bit for bit.
 
+mod deciding;
+mod penalty;
 mod report;
 mod script;
 
 use std::sync::Arc;
 
 use rand::RngExt;
-use routerwise_route::core::{CannotRoute, RouterCore};
+use routerwise_route::core::{CannotRoute, RouterCore, Solved};
 use routerwise_route::curves::Curves;
 use routerwise_route::decision::{Decision, Ticket};
 use routerwise_route::event::{Event as Seen, Failure};
@@ -22,7 +24,9 @@ use crate::arrivals::{Arrival, UnitSchedule, stream};
 use crate::engine::{Detail, Engine, EngineSpec, Event, EventKind};
 use crate::sweep::CannotSimulate;
 use crate::world::{Deployment, Interference, Prompts, Replica, hashes, replicas};
+use penalty::Penalty;
 
+pub use deciding::Deciding;
 pub use report::{LivePlayed, LivePoint, LiveRequest, LiveSummary, Outcome};
 pub use script::{Incident, Script, What};
 
@@ -66,7 +70,47 @@ pub fn play_live(
     rule: &Rule,
     seed: u64,
 ) -> Result<LivePlayed, CannotPlay> {
-    let mut world = World::new(scenario, plan, rule)?;
+    match rule {
+        Rule::Gateway(settings) => {
+            let mut core = RouterCore::new(plan, Curves::of(scenario, plan), settings.clone())?;
+            Ok(play_with(scenario, plan, script, &mut core, seed)?)
+        }
+        Rule::QueuePenalty { per_second, capacities } => {
+            let penalty = Penalty {
+                per_second: *per_second,
+                capacities,
+            };
+            Ok(played(scenario, plan, script, Decider::Penalty(penalty), seed)?)
+        }
+    }
+}
+
+/// The same with somebody else who decides as a gateway does.
+///
+/// # Errors
+/// When the engine model lacks something.
+///
+/// # Panics
+/// As [`play_live`].
+pub fn play_with(
+    scenario: &Scenario,
+    plan: &Plan,
+    script: &Script,
+    deciding: &mut dyn Deciding,
+    seed: u64,
+) -> Result<LivePlayed, CannotSimulate> {
+    played(scenario, plan, script, Decider::Gateway(deciding), seed)
+}
+
+fn played(
+    scenario: &Scenario,
+    plan: &Plan,
+    script: &Script,
+    decider: Decider<'_>,
+    seed: u64,
+) -> Result<LivePlayed, CannotSimulate> {
+    let mut world = World::new(scenario, plan, decider)?;
+    world.apply_after = Timestamp::from_seconds(script.apply_after).0;
     let workload = &scenario.workload;
     #[expect(
         clippy::cast_possible_truncation,
@@ -105,7 +149,7 @@ struct Pending {
 }
 
 /// Everything that moves.
-struct World<'a> {
+struct World<'a, 'd> {
     columns: &'a [Vec<f32>],
     prompts: Prompts,
     /// Hash of every prompt.
@@ -113,20 +157,24 @@ struct World<'a> {
     /// `None` where a process is gone.
     engines: Vec<Vec<Option<Replica>>>,
     specs: Vec<Vec<Arc<EngineSpec>>>,
-    decider: Decider<'a>,
+    decider: Decider<'d>,
     now: Timestamp,
+    /// Nanoseconds from when prices are due to when they are in force.
+    apply_after: u64,
+    /// Prices that will be in force from then on.
+    solved: Option<(Timestamp, Solved)>,
     pending: Vec<Pending>,
     requests: Vec<LiveRequest>,
     timeline: Vec<LivePoint>,
 }
 
 enum Decider<'a> {
-    Gateway(Box<RouterCore>),
-    QueuePenalty { per_second: f64, capacities: &'a [f64] },
+    Gateway(&'a mut dyn Deciding),
+    Penalty(Penalty<'a>),
 }
 
-impl<'a> World<'a> {
-    fn new(scenario: &'a Scenario, plan: &Plan, rule: &'a Rule) -> Result<Self, CannotPlay> {
+impl<'a, 'd> World<'a, 'd> {
+    fn new(scenario: &'a Scenario, plan: &Plan, decider: Decider<'d>) -> Result<Self, CannotSimulate> {
         let deployment = Deployment {
             models: &plan.models,
             utilisation: vec![0.0; plan.models.len()],
@@ -134,17 +182,6 @@ impl<'a> World<'a> {
             rate: RequestsPerSecond::new(0.0).expect("a constant"),
         };
         let engines = replicas(scenario, &deployment, Interference::OFF)?;
-        let decider = match rule {
-            Rule::Gateway(settings) => Decider::Gateway(Box::new(RouterCore::new(
-                plan,
-                Curves::of(scenario, plan),
-                settings.clone(),
-            )?)),
-            Rule::QueuePenalty { per_second, capacities } => Decider::QueuePenalty {
-                per_second: *per_second,
-                capacities,
-            },
-        };
         let specs = engines
             .iter()
             .map(|of_model| of_model.iter().map(|replica| replica.engine.spec()).collect());
@@ -159,6 +196,8 @@ impl<'a> World<'a> {
             hashes: hashes(scenario),
             decider,
             now: Timestamp::START,
+            apply_after: 0,
+            solved: None,
             pending: Vec::new(),
             requests: Vec::new(),
             timeline: Vec::new(),
@@ -170,7 +209,7 @@ impl<'a> World<'a> {
         loop {
             let deadline = match &self.decider {
                 Decider::Gateway(core) => core.next_deadline().map(|at| at.max(self.now)),
-                Decider::QueuePenalty { .. } => None,
+                Decider::Penalty(_) => None,
             };
             // Who waits must hear of a free place when it becomes free, so then time goes event by event.
             let waits = matches!(&self.decider, Decider::Gateway(core) if core.n_waiting() > 0);
@@ -179,7 +218,8 @@ impl<'a> World<'a> {
                 .filter_map(|replica| replica.engine.next_event())
                 .min()
                 .filter(|_| waits);
-            let next = [deadline, event].into_iter().flatten().min();
+            let solved = self.solved.as_ref().map(|(at, _)| *at);
+            let next = [deadline, event, solved].into_iter().flatten().min();
             let Some(next) = next.filter(|next| *next <= until) else {
                 break;
             };
@@ -194,12 +234,14 @@ impl<'a> World<'a> {
     /// Solves prices when that is due, and asks again for those whose turn has come.
     fn due(&mut self) {
         let now = self.now;
-        if let Decider::Gateway(core) = &mut self.decider
-            && let Some(job) = core.refresh(now)
-        {
-            let solved = job.solve();
-            core.apply(now, solved);
-            self.timeline.push(LivePoint::of(now, &core.snapshot(now)));
+        if let Decider::Gateway(core) = &mut self.decider {
+            if let Some(job) = core.refresh(now) {
+                self.solved = Some((Timestamp(now.0 + self.apply_after), job.solve()));
+            }
+            if let Some((_, solved)) = self.solved.take_if(|(at, _)| *at <= now) {
+                core.apply(now, solved);
+                self.timeline.push(LivePoint::of(now, &core.snapshot(now)));
+            }
         }
         while let Decider::Gateway(core) = &mut self.decider
             && let Some(number) = core.next_ready(now)
@@ -298,8 +340,8 @@ impl<'a> World<'a> {
                         return;
                     }
                 },
-                Decider::QueuePenalty { per_second, capacities } => {
-                    let Some(to) = by_penalty(&self.engines, &scores, number, *per_second, capacities) else {
+                Decider::Penalty(penalty) => {
+                    let Some(to) = penalty.choose(&self.engines, &scores, number) else {
                         return;
                     };
                     (to, None, false)
@@ -406,35 +448,6 @@ impl<'a> World<'a> {
             self.ask(at as u64, false);
         }
     }
-}
-
-/// Score minus penalty, and then the replica with the least in flight, among those that are there.
-fn by_penalty(
-    engines: &[Vec<Option<Replica>>],
-    scores: &[f32],
-    number: u64,
-    per_second: f64,
-    capacities: &[f64],
-) -> Option<(usize, usize)> {
-    let outstanding = |model: usize| -> Vec<usize> {
-        let alive = engines[model].iter().flatten();
-        alive.map(|replica| replica.engine.outstanding()).collect()
-    };
-    #[expect(clippy::cast_precision_loss, reason = "requests in flight")]
-    let worth = |model: usize| {
-        let outstanding = outstanding(model);
-        let mean = outstanding.iter().sum::<usize>() as f64 / outstanding.len() as f64;
-        f64::from(scores[model]) - per_second * mean / capacities[model]
-    };
-    let alive = (0..engines.len()).filter(|model| engines[*model].iter().any(Option::is_some));
-    let model = alive.reduce(|best, other| if worth(other) > worth(best) { other } else { best })?;
-    let nth = routerwise_route::balance::less_loaded_of_two(&outstanding(model), number)?;
-    let replica = engines[model]
-        .iter()
-        .enumerate()
-        .filter(|(_, replica)| replica.is_some())
-        .nth(nth)?;
-    Some((model, replica.0))
 }
 
 /// Seconds since the start, for people.

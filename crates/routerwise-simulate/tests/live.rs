@@ -1,107 +1,15 @@
 //! Prices that follow load and faults, played with engines whose answers come late.
 
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
-#![expect(clippy::cast_possible_truncation, reason = "scores are f32")]
 
+#[path = "shared/planned.rs"]
+mod planned;
 mod shared;
 
-use std::sync::OnceLock;
-
-use routerwise_route::policy::{Policy, mix, prompt_hash};
+use planned::{TARGET, planned};
+use routerwise_route::policy::{Policy, prompt_hash};
 use routerwise_route::settings::Settings;
 use routerwise_simulate::live::{Incident, LivePlayed, Outcome, Rule, Script, What, play_live};
-use routerwise_simulate::sweep::{Sweep, profile};
-use routerwise_types::cluster::{Cluster, Interconnect, Node};
-use routerwise_types::hash::uniform;
-use routerwise_types::plan::Plan;
-use routerwise_types::quality::{Prompt, Scores};
-use routerwise_types::scenario::Inputs;
-use routerwise_types::workload::{Metric, Scope, Slo, Statistic};
-use routerwise_types::{Fingerprint, GpuShare, RequestsPerSecond, Scenario, Seconds};
-use shared::{constants, gpu, job, models, workload};
-
-const TARGET: f64 = 0.3;
-const N_PROMPTS: u32 = 2_000;
-
-/// Two models on halves of two GPUs, at three quarters of what one replica of the one and two of the other can take.
-fn planned() -> &'static (Scenario, Plan) {
-    static PLANNED: OnceLock<(Scenario, Plan)> = OnceLock::new();
-    PLANNED.get_or_init(|| {
-        let none = || Fingerprint(String::new());
-        let mut models: Vec<_> = models().into_iter().take(2).collect();
-        for (model, max_replicas) in models.iter_mut().zip([2, 1]) {
-            model.tensor_parallel = vec![1];
-            model.shares = vec![GpuShare::new(0.5).unwrap()];
-            model.max_replicas = max_replicas;
-        }
-        let (gpu, mut workload) = (gpu(), workload());
-        let sweep = Sweep {
-            seed: 1,
-            n_requests: 1_000,
-        };
-        let swept = models.iter().map(|model| {
-            profile(&job(model, &gpu, &workload, 1, 0.5), sweep, &constants())
-                .unwrap()
-                .profile
-        });
-        let profiles: Vec<_> = swept.collect();
-        let capacity = 2.0 * profiles[0].capacity.value() + profiles[1].capacity.value();
-        workload.rate = RequestsPerSecond::new(0.75 * capacity).unwrap();
-        workload.slos = vec![Slo {
-            route: None,
-            metric: Metric::Ttft,
-            statistic: Statistic::Mean,
-            scope: Scope::Workload,
-            target: Seconds::new(TARGET).unwrap(),
-        }];
-        let score = |model: u64, prompt: u32| {
-            0.1 + 0.2 * model as f32 + 0.6 * uniform(mix(u64::from(prompt) * 2 + model)) as f32
-        };
-        let prompt = |i: u32| Prompt {
-            id: format!("prompt {i}"),
-            weight: 1.0,
-            text: None,
-            tokens: None,
-        };
-        let scenario = Scenario {
-            cluster: Cluster {
-                gpu_types: vec![gpu],
-                nodes: vec![Node {
-                    name: "node".to_owned(),
-                    gpu_type_ix: 0,
-                    n_gpus: 2,
-                    interconnect: Interconnect::Nvswitch,
-                }],
-            },
-            scores: Scores {
-                routes: Vec::new(),
-                models: models.iter().map(|model| model.name.clone()).collect(),
-                prompts: (0..N_PROMPTS).map(prompt).collect(),
-                columns: (0..2)
-                    .map(|model| (0..N_PROMPTS).map(|i| score(model, i)).collect())
-                    .collect(),
-                output_tokens: vec![None, None],
-            },
-            models,
-            workload,
-            profiles,
-            fingerprints: Inputs {
-                cluster: none(),
-                models: none(),
-                workload: none(),
-                scores: none(),
-                profiles: none(),
-            },
-        };
-        let outcome = routerwise_plan::plan(&scenario, None).unwrap();
-        let plan = outcome
-            .plan()
-            .expect("three quarters of the capacity can be met")
-            .clone();
-        assert!(plan.models.iter().map(|model| model.replicas.len()).sum::<usize>() >= 2);
-        (scenario, plan)
-    })
-}
 
 fn play(script: &Script, settings: Settings) -> LivePlayed {
     let (scenario, plan) = planned();
@@ -144,6 +52,7 @@ fn prices_settle_at_a_steady_rate_and_after_a_step_and_meet_the_objective() {
         rates: vec![(0.0, 0.6 * rate), (300.0, rate)],
         incidents: Vec::new(),
         end: 600.0,
+        apply_after: 0.0,
     };
     let played = play(&script, Settings::default());
     for settled in [100.0..300.0, 400.0..600.0] {
@@ -190,15 +99,16 @@ fn a_dead_replica_and_a_slow_one_are_followed_and_every_request_is_accounted_for
                 what,
             }],
             end: 300.0,
+            apply_after: 0.0,
         };
         let live = play(&script, Settings::default());
         let fixed = play(&script, Settings::default().with_static_prices());
         let after = |played: &LivePlayed| played.between(130.0..300.0);
+        let (live_after, fixed_after) = (after(&live), after(&fixed));
+        let better = live_after.quality > fixed_after.quality || fixed_after.ttft > TARGET;
         assert!(
-            after(&live).ttft < after(&fixed).ttft,
-            "{what:?}: {:?} {:?}",
-            after(&live),
-            after(&fixed)
+            live_after.ttft <= TARGET && better,
+            "{what:?}: {live_after:?} {fixed_after:?}"
         );
         let answered = |request: &&routerwise_simulate::live::LiveRequest| request.outcome == Outcome::Answered;
         let lost = live
@@ -212,5 +122,39 @@ fn a_dead_replica_and_a_slow_one_are_followed_and_every_request_is_accounted_for
             "{what:?}"
         );
         assert!(lost < 100 && (what == What::Dies || lost == 0), "{lost}");
+    }
+}
+
+/// Where fractions and prices go after a step of the rate when prices come into force seconds after what they were solved from was seen.
+#[test]
+fn late_feedback_makes_prices_swing_less_and_less() {
+    let (_, plan) = planned();
+    let rate = plan.rate.value();
+    for apply_after in [1.0, 3.0] {
+        let script = Script {
+            rates: vec![(0.0, 0.5 * rate), (100.0, rate)],
+            incidents: Vec::new(),
+            end: 500.0,
+            apply_after,
+        };
+        let played = play(&script, Settings::default());
+        let swing = |window: std::ops::Range<f64>| {
+            let points = played.timeline.iter().filter(|point| window.contains(&point.at));
+            let fractions = points.map(|point| point.fractions[0]);
+            let (low, high) = fractions.fold((1.0f64, 0.0f64), |(low, high), w| (low.min(w), high.max(w)));
+            high - low
+        };
+        let swings = [
+            swing(95.0..195.0),
+            swing(200.0..300.0),
+            swing(300.0..400.0),
+            swing(400.0..500.0),
+        ];
+        assert!(swings[0] > 0.05, "the step moves something: {swings:?}");
+        let late = swings[1].max(swings[2]).max(swings[3]);
+        assert!(
+            late < 0.6 * swings[0] && swings[3] < 0.12,
+            "{apply_after} s late: {swings:?}"
+        );
     }
 }

@@ -86,6 +86,8 @@ pub struct LiveSummary {
     pub slo_values: Vec<f64>,
     /// Mean TTFT of what was answered, seconds.
     pub ttft: f64,
+    /// Its 95th percentile.
+    pub ttft_p95: f64,
     /// Part of what was answered that went to each model.
     pub fractions: Vec<f64>,
 }
@@ -173,9 +175,23 @@ impl LivePlayed {
                 / requests.len().max(1) as f64,
             slo_values: self.slos.iter().map(|slo| slo_value(slo, &answered)).collect(),
             ttft: answered.iter().map(ttft).sum::<f64>() / n,
+            ttft_p95: quantile(answered.iter().map(ttft).collect(), 0.95),
             fractions: (0..self.n_models).map(|model| of(model) as f64 / n).collect(),
         }
     }
+}
+
+/// The least value that so large a part of them does not exceed; 0 of none.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a place among a count of requests"
+)]
+fn quantile(mut values: Vec<f64>, q: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let nth = (q * values.len() as f64).ceil() as usize;
+    values.get(nth.saturating_sub(1)).copied().unwrap_or(0.0)
 }
 
 /// Mean, or share above the target, over answers; of an objective on each model the same over all of them.

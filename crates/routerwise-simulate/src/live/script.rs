@@ -14,6 +14,8 @@ pub struct Script {
     pub incidents: Vec<Incident>,
     /// When it ends, seconds.
     pub end: f64,
+    /// Seconds from when prices are due to when they are in force: 0 unless it is to be seen what late feedback does.
+    pub apply_after: f64,
 }
 
 /// Something that happens to a replica.
@@ -48,6 +50,7 @@ impl Script {
             rates: vec![(0.0, rate)],
             incidents: Vec::new(),
             end,
+            apply_after: 0.0,
         }
     }
 
@@ -64,6 +67,7 @@ impl Script {
             rates,
             incidents: Vec::new(),
             end,
+            apply_after: 0.0,
         }
     }
 
@@ -123,6 +127,7 @@ mod tests {
             rates: vec![(0.0, 10.0), (100.0, 30.0)],
             incidents: Vec::new(),
             end: 200.0,
+            apply_after: 0.0,
         };
         assert!((script.n_requests() - 4_000.0).abs() < 1e-9);
         let times: Vec<f64> = (0..5_000).map(f64::from).collect();
