@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use routerwise_route::RouterCore;
-use routerwise_route::core::{Same, Snapshot};
+use routerwise_route::core::{RefreshJob, Same, Snapshot, Solved};
 use routerwise_route::decision::{Decision, Receipt};
 use routerwise_route::event::Event;
 use routerwise_route::facts::{ModelSet, RequestFacts};
@@ -78,7 +78,10 @@ impl Desk {
 
     /// Decides. A request that has to wait is told when its turn has come.
     pub(crate) fn route(&self, facts: &RequestFacts<'_>) -> (Decision, Option<Turn<'_>>) {
-        let now = self.now();
+        self.route_at(self.now(), facts)
+    }
+
+    fn route_at(&self, now: Timestamp, facts: &RequestFacts<'_>) -> (Decision, Option<Turn<'_>>) {
         let decision = self.core().route(now, facts);
         if !matches!(decision, Decision::Wait { .. }) {
             return (decision, None);
@@ -111,7 +114,10 @@ impl Desk {
     }
 
     pub(crate) fn observe(&self, event: Event) {
-        let now = self.now();
+        self.observe_at(self.now(), event);
+    }
+
+    fn observe_at(&self, now: Timestamp, event: Event) {
         self.core().observe(now, event);
         if self.n_waiting() > 0 {
             self.changed.notify_one();
@@ -130,24 +136,33 @@ impl Desk {
     /// Calls those whose turn has come, and starts a solve when one is due.
     fn look_after(self: &Arc<Self>) {
         let now = self.now();
-        loop {
-            // Two statements: the lock must be free again before a waiter is called.
-            let ready = self.core().next_ready(now);
-            let Some(request) = ready else { break };
-            if let Some(call) = self.waiters().remove(&request) {
-                // Whoever has gone away meanwhile needs no call.
-                let _ = call.send(());
-            }
-        }
-        let due = self.core().refresh(now);
-        if let Some(job) = due {
+        while self.call_next(now).is_some() {}
+        if let Some(job) = self.due(now) {
             let desk = Arc::clone(self);
-            tokio::task::spawn_blocking(move || {
-                let solved = job.solve();
-                let now = desk.now();
-                desk.core().apply(now, solved);
-            });
+            tokio::task::spawn_blocking(move || desk.take_over(desk.now(), job.solve()));
         }
+    }
+
+    /// Calls the next one whose turn has come; gives its number.
+    fn call_next(&self, now: Timestamp) -> Option<u64> {
+        // Two statements: the lock must be free again before a waiter is called.
+        let ready = self.core().next_ready(now);
+        let request = ready?;
+        if let Some(call) = self.waiters().remove(&request) {
+            // Whoever has gone away meanwhile needs no call.
+            let _ = call.send(());
+        }
+        Some(request)
+    }
+
+    /// The solve that is due.
+    fn due(&self, now: Timestamp) -> Option<RefreshJob> {
+        self.core().refresh(now)
+    }
+
+    /// Solved prices come into force.
+    fn take_over(&self, now: Timestamp, solved: Solved) {
+        self.core().apply(now, solved);
     }
 
     /// When to look again: at the router's next deadline, and every tick, because that is cheap and forgets nothing.
@@ -201,3 +216,6 @@ impl Drop for Turn<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
