@@ -6,6 +6,7 @@ use routerwise_types::answer::difference::Difference;
 use routerwise_types::answer::engines::Engines;
 use routerwise_types::answer::frontier::Frontier;
 use routerwise_types::answer::labelling::Labelling;
+use routerwise_types::answer::live::LiveSimulation;
 use routerwise_types::answer::predictors::{Evaluation, PromptScores};
 use routerwise_types::answer::profiles::ProfileComparison;
 use routerwise_types::answer::replay::Replay;
@@ -44,6 +45,10 @@ pub const DOCUMENTS: &[Document] = &[
     Document::of::<Difference>("diff", "The report of `routerwise diff --format json`"),
     Document::of::<Verification>("verify", "The report of `routerwise verify --format json`"),
     Document::of::<Simulation>("simulate", "The report of `routerwise simulate --format json`"),
+    Document::of::<LiveSimulation>(
+        "simulate-live",
+        "The report of `routerwise simulate --live-prices --format json`",
+    ),
     Document::of::<ProfileComparison>(
         "compare-profiles",
         "What `routerwise profile compare --format json` prints",

@@ -7,6 +7,7 @@ pub mod engines;
 pub mod explanation;
 pub mod frontier;
 pub mod labelling;
+pub mod live;
 pub mod predictors;
 pub mod profiles;
 pub mod replay;

@@ -1,5 +1,8 @@
 //! `routerwise simulate`: a plan played on a virtual clock, predicted against simulated.
 
+mod live;
+mod script;
+
 use std::io::Write;
 
 use routerwise_plan::explain::expected_latency;
@@ -30,6 +33,8 @@ pub(crate) struct Args {
     /// How much busy neighbours slow an engine's memory: 0.1 to 0.4 have been published for GPUs shared by MPS
     #[arg(long, default_value_t = 0.0, value_name = "FACTOR")]
     interference: f64,
+    #[command(flatten)]
+    live: live::LiveArgs,
     /// How to print
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -39,8 +44,14 @@ const EXAMPLES: &str = "\
 Examples:
   routerwise simulate scenarios/demo/plan.json
   routerwise simulate scenarios/demo/plan.json --requests 100000 --seed 7
+  routerwise simulate scenarios/demo/plan.json --live-prices --rate 24
+  routerwise simulate scenarios/demo/plan.json --live-prices --stage 10:5min --stage 10..22:2min --stage 22:5min
+  routerwise simulate scenarios/demo/plan.json --live-prices --kill phi-3-mini/0@5min --restart phi-3-mini/0@10min --queue-penalty 0.05
 
-Exit code 1 says that an objective was missed.";
+With `--live-prices` the same requests are played twice: routed by the prices of the plan as they are, and as a gateway routes, which solves
+them again every second from the traffic that it sees and the latency that it measures.
+
+Exit code 1 says that an objective was missed: with `--live-prices`, by live prices in any stage.";
 
 /// How long to play, and with which chance.
 pub(crate) struct Settings {
@@ -79,6 +90,10 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
         seed: args.seed,
         interference: args.interference,
     };
+    if args.live.live_prices {
+        let chance = (args.requests, args.seed);
+        return live::run(&scenario, &plan, &args.live, chance, args.format, out);
+    }
     match args.format {
         Format::Table => play(&scenario, &plan, &settings, out),
         Format::Json => json_report(&scenario, &plan, &settings, out),
