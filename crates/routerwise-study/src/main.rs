@@ -4,6 +4,7 @@
 
 mod chart;
 mod labels;
+mod live;
 mod modern;
 mod page;
 mod panels;
@@ -31,6 +32,12 @@ struct Arguments {
     /// Only write the scores of both scenarios anew, from the measured scores in `--data`
     #[arg(long, requires = "data")]
     scores: bool,
+    /// Only print the table of live prices for a scenario folder with profiles, planned at a rate (repeat for more)
+    #[arg(long, value_name = "FOLDER=RATE")]
+    live_prices: Vec<String>,
+    /// Seeds of the table of live prices
+    #[arg(long, value_delimiter = ',', default_value = "11,12", requires = "live_prices")]
+    seeds: Vec<u64>,
 }
 
 /// Where the scenario of the paper's setting is.
@@ -43,6 +50,9 @@ fn main() -> Result<()> {
     let data = arguments.data.as_deref();
     if let (true, Some(data)) = (arguments.scores, data) {
         return write_scores(data);
+    }
+    if !arguments.live_prices.is_empty() {
+        return live_prices(&arguments);
     }
     std::fs::create_dir_all(FOLDER).with_context(|| format!("cannot make `{FOLDER}`"))?;
     let three = paper("models.toml")?;
@@ -62,6 +72,22 @@ fn main() -> Result<()> {
     put("modern", &text)?;
     step("joint plan against exhaustive search");
     put("search", &search::table(&three, &four)?)
+}
+
+#[expect(clippy::print_stdout, reason = "the table is what was asked for")]
+fn live_prices(arguments: &Arguments) -> Result<()> {
+    for wanted in &arguments.live_prices {
+        let (folder, rate) = wanted.rsplit_once('=').context("write FOLDER=RATE")?;
+        let paths = routerwise_inputs::Paths::in_folder(Path::new(folder));
+        let scenario = routerwise_inputs::load(&paths)
+            .map_err(|problems| anyhow::anyhow!("{problems}"))?
+            .scenario;
+        println!(
+            "{}",
+            live::table(scenario, rate.parse().context("the rate")?, &arguments.seeds)?
+        );
+    }
+    Ok(())
 }
 
 /// The paper's setting, on four and on eight GPUs.
