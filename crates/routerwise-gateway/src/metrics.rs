@@ -27,12 +27,13 @@ type FloatGauge = Gauge<f64, AtomicU64>;
 type FloatCounter = Counter<f64, AtomicU64>;
 
 /// How an attempt may end.
-const OUTCOMES: [&str; 13] = [
+const OUTCOMES: [&str; 14] = [
     "ok",
     OVERTAKEN,
     Cause::Connect.name(),
     Cause::Reset.name(),
     Cause::FirstByte.name(),
+    Cause::GivenUp.name(),
     Cause::Upstream429.name(),
     Cause::Upstream5xx.name(),
     Cause::Malformed.name(),
