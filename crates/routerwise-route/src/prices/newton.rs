@@ -14,11 +14,11 @@ const ROUNDING: f64 = 1e-6;
 const STEPS: usize = 12;
 const HOT_STEPS: usize = 6;
 /// Rows that are looked at while the temperature is still high.
-const COARSE_ROWS: usize = 512;
+const COARSE_ROWS: usize = 384;
 /// Temperatures that a solve from far away begins with.
 const HOT: [f64; 4] = [0.05, 0.0125, 0.003, 0.001];
 /// That is: fractions further than so many times [`CLOSE`] from offers.
-const FAR: f64 = 20.0;
+const FAR: f64 = 50.0;
 
 /// What is to be priced. Models that may not be used have no pieces.
 #[derive(Clone, Debug)]
@@ -59,17 +59,27 @@ pub(crate) fn solve(problem: &Problem<'_>, starts: &[&Prices], rows_most: usize)
     let all = problem.sample.len().min(rows_most);
     let looked_at = starts.iter().map(|start| {
         let state = State::new(problem, start);
-        let distance = state.measure(TEMPERATURE, all.min(COARSE_ROWS)).distance();
-        (state, distance)
+        let measured = state.measure(TEMPERATURE, all);
+        (state, measured)
     });
-    let nearest = looked_at.reduce(|best, other| if other.1 < best.1 { other } else { best });
-    let (mut state, distance) = nearest.expect("there is a start");
-    if distance > FAR * CLOSE {
-        for temperature in HOT {
-            state.descend(temperature, all.min(COARSE_ROWS), HOT_STEPS);
+    let nearest = looked_at.reduce(|best, other| {
+        if other.1.distance() < best.1.distance() {
+            other
+        } else {
+            best
         }
+    });
+    let (mut state, mut measured) = nearest.expect("there is a start");
+    // A `β` that is far off is found from prices that are not.
+    if measured.distance_of_fractions() > FAR * CLOSE {
+        for temperature in HOT {
+            let coarse = all.min(COARSE_ROWS);
+            let hot = state.measure(temperature, coarse);
+            state.descend(hot, temperature, coarse, HOT_STEPS);
+        }
+        measured = state.measure(TEMPERATURE, all);
     }
-    let measured = state.descend(TEMPERATURE, all, STEPS);
+    let measured = state.descend(measured, TEMPERATURE, all, STEPS);
     state.finish(&measured)
 }
 
@@ -97,12 +107,18 @@ struct Measured {
 impl Measured {
     /// How far fractions are from offers, and rows from where they should be, at worst.
     fn distance(&self) -> f64 {
-        let of = |range: std::ops::Range<usize>| {
-            let free = range.filter(|ix| self.free[*ix]);
-            free.map(|ix| self.gradient[ix].abs()).fold(0.0, f64::max)
-        };
         // A row is relative to its limit: a per cent of an objective is as much as a fifth of a per cent of the requests.
-        of(0..self.n_models).max(0.2 * of(self.n_models..self.gradient.len()))
+        let rows = self.worst(self.n_models..self.gradient.len());
+        self.distance_of_fractions().max(0.2 * rows)
+    }
+
+    fn distance_of_fractions(&self) -> f64 {
+        self.worst(0..self.n_models)
+    }
+
+    fn worst(&self, range: std::ops::Range<usize>) -> f64 {
+        let free = range.filter(|ix| self.free[*ix]);
+        free.map(|ix| self.gradient[ix].abs()).fold(0.0, f64::max)
     }
 }
 
@@ -252,8 +268,7 @@ impl<'a> State<'a> {
     }
 
     /// Steps until offers are met, or so often; gives what it is like there.
-    fn descend(&mut self, temperature: f64, n_sampled: usize, steps_most: usize) -> Measured {
-        let mut measured = self.measure(temperature, n_sampled);
+    fn descend(&mut self, mut measured: Measured, temperature: f64, n_sampled: usize, steps_most: usize) -> Measured {
         let mut damping = 1e-3;
         for _ in 0..steps_most {
             if measured.distance() <= CLOSE {
