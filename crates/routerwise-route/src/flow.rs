@@ -13,7 +13,7 @@ use crate::occupancy::Occupancy;
 
 /// Time constant of all means, in seconds: that of the calm rate.
 const WINDOW: f64 = 40.0;
-/// Answers that it takes to be believed half.
+/// Answers that weigh as much as what was believed before.
 const DOUBT: f64 = 3.0;
 /// What is found may differ by these factors: from the speed of the engines, and from the profile's time to the first token.
 const SLOWER_MOST: f64 = 2.0;
@@ -30,6 +30,8 @@ pub(crate) struct Flow {
     /// Seconds to the first token, and of how many answers.
     ttft: f64,
     first_tokens: f64,
+    /// What is believed without answers, relative to the engines.
+    before: Measured,
 }
 
 /// What a model is like, relative to its profile.
@@ -41,9 +43,32 @@ pub(crate) struct Measured {
     pub(crate) lateness: f64,
 }
 
+impl Measured {
+    /// As the profile says, by engines that are so slow.
+    pub(crate) fn as_profiled(engines: f64) -> Self {
+        Self {
+            slowness: engines,
+            lateness: 1.0,
+        }
+    }
+
+    pub(crate) fn relative_to(self, engines: f64) -> Self {
+        Self {
+            slowness: self.slowness / engines,
+            ..self
+        }
+    }
+}
+
 impl Flow {
     pub(crate) fn new(now: Timestamp) -> Self {
+        Self::after(now, Measured::as_profiled(1.0))
+    }
+
+    /// Nothing counted yet, and a belief to begin with.
+    pub(crate) fn after(now: Timestamp, before: Measured) -> Self {
         Self {
+            before,
             at: now,
             seconds: 0.0,
             in_flight: 0.0,
@@ -77,7 +102,7 @@ impl Flow {
         }
     }
 
-    /// What the model is like, with the speed of its engines as what to believe in without answers.
+    /// What the model is like, with the speed of its engines.
     pub(crate) fn measured(
         &self,
         curves: &ModelCurves,
@@ -87,30 +112,31 @@ impl Flow {
     ) -> Measured {
         if self.done < 1.0 || self.seconds <= 0.0 || n_replicas <= 0.0 {
             return Measured {
-                slowness: engines,
-                lateness: 1.0,
+                slowness: engines * self.before.slowness,
+                lateness: self.before.lateness,
             };
         }
         let per_replica = self.seconds * n_replicas;
         let load = occupancy.load_at(self.in_flight / per_replica);
         let found = load / (self.done / per_replica);
-        let slowness = engines * believed(self.done, found / engines, SLOWER_MOST);
+        let slowness = engines * believed(self.done, found / engines, self.before.slowness, SLOWER_MOST);
         let usual = curves.ttft.at(load.min(curves.ttft.end())).unwrap_or(0.0) * slowness;
         let lateness = if self.first_tokens >= 1.0 && usual > 0.0 {
             self.ttft / self.first_tokens / usual
         } else {
-            1.0
+            self.before.lateness
         };
         Measured {
             slowness,
-            lateness: believed(self.first_tokens, lateness, LATER_MOST),
+            lateness: believed(self.first_tokens, lateness, self.before.lateness, LATER_MOST),
         }
     }
 }
 
-/// A ratio as far as so many answers can be believed.
-fn believed(n: f64, ratio: f64, most: f64) -> f64 {
-    (n / (n + DOUBT) * ratio.max(1e-9).ln()).exp().clamp(1.0 / most, most)
+/// A ratio as far as so many answers can be believed, and what was believed before for the rest.
+fn believed(n: f64, ratio: f64, before: f64, most: f64) -> f64 {
+    let log = (n * ratio.max(1e-9).ln() + DOUBT * before.max(1e-9).ln()) / (n + DOUBT);
+    log.exp().clamp(1.0 / most, most)
 }
 
 #[cfg(test)]

@@ -61,6 +61,28 @@ fn more_traffic_makes_models_dearer_and_less_makes_them_cheaper() {
     );
 }
 
+/// The objective's price follows by the time that passed since what it was solved from was seen, not since it came into force.
+#[test]
+fn prices_that_come_into_force_late_follow_as_fast() {
+    let fixture = fixture();
+    let risen = |late: f64| {
+        let mut core = core_of(&fixture, Settings::default());
+        play(&mut core, &fixture, 0.0, 120.0, 8.0);
+        let before = core.snapshot(at(120.0)).routes[0].slo_prices[0];
+        let mut now = 120.0;
+        while now < 150.0 {
+            let job = core.refresh(at(now)).unwrap();
+            // Nothing is due while a solve is under way.
+            play(&mut core, &fixture, now, now + late, 22.0);
+            now += late;
+            core.apply(at(now), job.solve());
+        }
+        (core.snapshot(at(now)).routes[0].slo_prices[0] / before).ln()
+    };
+    let (soon, late) = (risen(1.0), risen(3.0));
+    assert!(soon > 0.1 && late > 0.6 * soon, "{soon} {late}");
+}
+
 #[test]
 fn prices_move_within_their_bound() {
     let fixture = fixture();

@@ -92,7 +92,8 @@ impl ModelState {
         if as_expected {
             self.lateness = old.lateness;
             self.flow = old.flow.clone();
-            self.slowness_priced = old.slowness_priced;
+            self.engines_priced = old.engines_priced;
+            self.priced = old.priced;
         }
         let known = |ix: usize| {
             let there = numbers.get(ix).copied().flatten()?;

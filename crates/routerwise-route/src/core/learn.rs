@@ -5,7 +5,6 @@ use routerwise_types::{Seconds, Timestamp};
 use super::RouterCore;
 use crate::decision::Ticket;
 use crate::facts::RequestFacts;
-use crate::flow::Flow;
 use crate::sessions::Cached;
 use crate::settings::Pricing;
 
@@ -59,13 +58,13 @@ impl RouterCore {
                 _ => {}
             }
         }
-        if (self.slowness(ticket.model) / self.models[ticket.model].slowness_priced)
+        if (self.slowness(ticket.model) / self.models[ticket.model].engines_priced)
             .ln()
             .abs()
             > SLOWER
         {
             self.refresh.capacity_changed(now);
-            self.models[ticket.model].flow = Flow::new(now);
+            self.models[ticket.model].count_anew(now);
         }
     }
 

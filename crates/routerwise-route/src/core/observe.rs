@@ -5,7 +5,6 @@ use routerwise_types::{Seconds, Timestamp};
 use super::RouterCore;
 use crate::decision::Ticket;
 use crate::event::{Event, Failure};
-use crate::flow::Flow;
 use crate::replica::{Capacity, Replica};
 
 impl RouterCore {
@@ -85,9 +84,8 @@ impl RouterCore {
         if capacity == Capacity::Changed {
             self.room = true;
             self.refresh.capacity_changed(now);
-            // What was counted was another capacity's.
             let changed = event.model().map(|model| &mut self.models[model]);
-            changed.into_iter().for_each(|model| model.flow = Flow::new(now));
+            changed.into_iter().for_each(|model| model.count_anew(now));
         }
     }
 

@@ -58,6 +58,8 @@ pub(super) struct Live {
 pub(super) struct Refresh {
     last: Option<Timestamp>,
     applied: Option<Timestamp>,
+    /// When what was applied last was begun.
+    seen: Option<Timestamp>,
     under_way: Option<Timestamp>,
     changed: Option<Timestamp>,
 }
@@ -116,7 +118,8 @@ struct RouteNow {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Solved {
     routes: Vec<Option<Live>>,
-    slowness: Vec<f64>,
+    engines: Vec<f64>,
+    measured: Vec<Measured>,
     urgent: bool,
 }
 
@@ -143,7 +146,8 @@ impl RefreshJob {
         }
         Solved {
             routes: solved,
-            slowness: self.models.iter().map(|model| model.engines).collect(),
+            engines: self.models.iter().map(|model| model.engines).collect(),
+            measured: self.models.iter().map(|model| model.measured).collect(),
             urgent: self.urgent,
         }
     }
@@ -335,8 +339,9 @@ impl RouterCore {
     }
 
     fn passed(&self, now: Timestamp, settings: &LiveSettings) -> f64 {
+        // A result may come into force long after it was begun, and the next solve begin at once.
         self.refresh
-            .applied
+            .seen
             .map_or(settings.every.value(), |at| now.since(at).value())
     }
 
@@ -359,10 +364,7 @@ impl RouterCore {
         ModelNow {
             n_replicas,
             engines,
-            measured: measured.unwrap_or(Measured {
-                slowness: engines,
-                lateness: 1.0,
-            }),
+            measured: measured.unwrap_or(Measured::as_profiled(engines)),
             others,
         }
     }
@@ -407,7 +409,7 @@ impl RouterCore {
 
     /// Takes solved prices over, as far as the bound on their movement allows; after a change of capacity there is none.
     pub fn apply(&mut self, now: Timestamp, solved: Solved) {
-        self.refresh.under_way = None;
+        self.refresh.seen = self.refresh.under_way.take().or(self.refresh.seen);
         let Pricing::Live(settings) = self.settings.pricing else {
             return;
         };
@@ -417,8 +419,10 @@ impl RouterCore {
             .map_or(settings.every.value(), |at| now.since(at).value());
         self.refresh.applied = Some(now);
         self.room = true;
-        for (model, slowness) in self.models.iter_mut().zip(solved.slowness) {
-            model.slowness_priced = slowness;
+        let priced = solved.engines.into_iter().zip(solved.measured);
+        for (model, (engines, measured)) in self.models.iter_mut().zip(priced) {
+            model.engines_priced = engines;
+            model.priced = measured;
         }
         for (route, live) in self.routes.iter_mut().zip(solved.routes) {
             let Some(mut live) = live else { continue };

@@ -9,7 +9,7 @@ use super::hedge::FirstTokens;
 use super::learn::Lateness;
 use super::refresh::Live;
 use crate::curves::{Curves, ModelCurves};
-use crate::flow::Flow;
+use crate::flow::{Flow, Measured};
 use crate::occupancy::Occupancy;
 use crate::policy::Policy;
 use crate::prices::Sample;
@@ -32,8 +32,9 @@ pub(super) struct ModelState {
     pub(super) lateness: Lateness,
     /// Times to the first token of its last answers.
     pub(super) first_tokens: FirstTokens,
-    /// Its slowness when prices were last solved.
-    pub(super) slowness_priced: f64,
+    /// By how much its engines were slow when prices were last solved, and what the model was like.
+    pub(super) engines_priced: f64,
+    pub(super) priced: Measured,
 }
 
 impl ModelState {
@@ -47,7 +48,8 @@ impl ModelState {
             flow: Flow::new(Timestamp::START),
             lateness: Lateness::none(curves.map_or(0.0, |curves| curves.ttft.at(0.0).unwrap_or(0.0))),
             first_tokens: FirstTokens::default(),
-            slowness_priced: 1.0,
+            engines_priced: 1.0,
+            priced: Measured::as_profiled(1.0),
         }
     }
 }
@@ -58,6 +60,11 @@ impl ModelState {
         let serving = self.replicas.iter().filter(|replica| replica.is_serving());
         let in_flight = serving.map(|replica| f64::from(replica.outstanding)).sum();
         self.flow.pass(now, in_flight);
+    }
+
+    /// Counts anew: what was counted was another capacity's. Until there are answers, it is like before as far as its engines are.
+    pub(super) fn count_anew(&mut self, now: Timestamp) {
+        self.flow = Flow::after(now, self.priced.relative_to(self.engines_priced));
     }
 }
 
