@@ -117,8 +117,16 @@ struct Engine {
 struct Route {
     name: String,
     level: String,
+    /// Requests/s.
+    rate: f64,
+    /// Whether prices are solved from what is seen; otherwise they are the plan's.
+    live: bool,
     /// Absent where a model has no replica left, which costs more than anything.
     prices: Vec<Option<f64>>,
+    /// Part of its requests that prices mean to send to each model.
+    fractions: Vec<f64>,
+    /// Whether an objective is out of reach.
+    out_of_reach: bool,
 }
 
 impl State {
@@ -154,6 +162,10 @@ impl State {
         let routes = snapshot.routes.iter().zip(&force.routes).map(|(route, meters)| Route {
             name: meters.name.to_string(),
             level: force.plan.policies[route.policy].level.clone(),
+            rate: route.rate,
+            live: route.live,
+            fractions: route.fractions.clone(),
+            out_of_reach: route.out_of_reach,
             prices: route
                 .prices
                 .iter()

@@ -14,7 +14,7 @@ use routerwise_route::settings::{self as core, Pricing, RouteSettings};
 use routerwise_types::Seconds;
 use routerwise_types::plan::Plan;
 use routerwise_types::serve::{Balance, Key, OutOfReach, Prices, Route, Settings};
-use routerwise_types::workload::Metric;
+use routerwise_types::workload::{ALL_TRAFFIC, Metric};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -226,6 +226,13 @@ fn core_settings(settings: &Settings, plan: &Plan) -> Result<core::Settings, Str
                 .ok_or_else(|| format!("route `{}` allows `{name}`, which is no model of the plan", route.name))?;
             allowed = allowed.with(model);
         }
+        if route.of_plan != ALL_TRAFFIC && !plan.routes().contains(&route.of_plan.as_str()) {
+            let (name, own) = (&route.name, plan.routes().join("`, `"));
+            return Err(format!(
+                "route `{name}` takes the prices of `{}`, which is no route of the plan: it has `{own}`",
+                route.of_plan
+            ));
+        }
         let unknown = |name: &&String| !plan.models.iter().any(|model| model.name == **name);
         if let Some(name) = route.embeddings.as_ref().filter(unknown) {
             let route = &route.name;
@@ -240,6 +247,7 @@ fn core_settings(settings: &Settings, plan: &Plan) -> Result<core::Settings, Str
             } else {
                 allowed
             },
+            by_name: false,
             out_of_reach: match route.out_of_reach {
                 OutOfReach::Degrade => core::OutOfReach::Degrade,
                 OutOfReach::Shed => core::OutOfReach::Shed,
@@ -252,6 +260,7 @@ fn core_settings(settings: &Settings, plan: &Plan) -> Result<core::Settings, Str
         });
     }
     routes.push(RouteSettings {
+        by_name: true,
         hedge: hedge(settings, plan),
         ..RouteSettings::named(BY_NAME)
     });

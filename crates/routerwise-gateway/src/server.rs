@@ -99,6 +99,16 @@ impl Server {
         Self::bind_with(source, Box::new(SystemTime::now)).await
     }
 
+    /// Whether it could: everything is read, looked up and put together as for serving, and nothing listens.
+    ///
+    /// # Errors
+    /// What does not go together.
+    pub async fn check(source: Box<dyn Source>) -> Result<(), CannotServe> {
+        let gateway = Gateway::new(source, Box::new(SystemTime::now)).await;
+        let gateway = gateway.map_err(CannotServe::Inputs)?;
+        guard(&gateway.force()).map_err(CannotServe::Inputs)
+    }
+
     /// The same with another calendar than the system's: for tests of what its jumps do.
     ///
     /// # Errors

@@ -191,6 +191,7 @@ fn routed_models(scenario: &Scenario, settled: &Settled, route: usize) -> Vec<Ro
             let profile = candidate.profile_ix.map(|ix| &scenario.profiles[ix]);
             RoutedModel {
                 price: Price::new(prices[model].max(0.0)).unwrap_or(Price::ZERO),
+                barred: !scenario.workload.may_answer(&problem.models[model].name, route),
                 fraction: fraction(w),
                 quality: served.then(|| score(policy.realised.quality_by_model[model] / w)),
                 latency: profile

@@ -123,6 +123,10 @@ fn a_tampered_id_schema_or_input_is_found() {
     caught(|plan| plan.models[0].name = "other".into(), &["models: found `other`"]);
     caught(|plan| plan.policies.clear(), &["policies: found []"]);
     caught(
+        |plan| plan.policies[0].models[0].barred = true,
+        &["barred: found true, expected false"],
+    );
+    caught(
         |plan| plan.policies[0].level = "night".into(),
         &["policies: found [(\"night\""],
     );

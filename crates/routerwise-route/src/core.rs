@@ -129,7 +129,9 @@ impl RouterCore {
         let decision = self.decide(now, facts);
         match decision {
             Decision::Send(mut send) => {
-                if !facts.tried.is_empty() {
+                if facts.tried.is_empty() {
+                    self.routes[facts.route].sent(send.ticket.model);
+                } else {
                     self.retry_tokens -= 1.0;
                 }
                 let ticket = &mut send.ticket;

@@ -161,6 +161,7 @@ mod tests {
             e2e: curve(1.0),
             rows: Vec::new(),
             load_most: 9.5,
+            reach: vec![Some(9.5)],
             mean_input_tokens: 100.0,
         }
     }

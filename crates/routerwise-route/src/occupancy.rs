@@ -116,6 +116,7 @@ mod tests {
             e2e: curve([1.0, 2.0, 4.0]),
             rows: Vec::new(),
             load_most: 4.0,
+            reach: vec![Some(4.0)],
             mean_input_tokens: 100.0,
         });
         let ttft = |n: f64| occupancy.at(n).ttft;

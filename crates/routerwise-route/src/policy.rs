@@ -21,12 +21,15 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// The rule of a policy, over the plan's models in order, of which some run. At most 64 models.
+    /// The rule of a policy, over the plan's models in order, of which some run; the others it bars. At most 64 models.
     ///
     /// # Panics
     /// When the plan has more than 64 models.
     #[must_use]
-    pub fn new(policy: &RoutePolicy, running: Vec<bool>) -> Self {
+    pub fn new(policy: &RoutePolicy, mut running: Vec<bool>) -> Self {
+        for (runs, model) in running.iter_mut().zip(&policy.models) {
+            *runs &= !model.barred;
+        }
         let prices: Vec<f64> = policy.models.iter().map(|model| model.price.value()).collect();
         Self::with_prices(&prices, &policy.routing, running)
     }

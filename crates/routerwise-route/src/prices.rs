@@ -6,12 +6,12 @@
 //! ```text
 //! D(α, β) = A_ε(α) + Σ_k β_k·L_k + Σ_i H_i(α_i, β),     α ≥ 0,  β_least ≤ β ≤ β_most
 //! A_ε(α)  = mean over the sample of  ε · ln Σ_i exp((s_i − α_i) / ε)                      prompts
-//! H_i     = max over 0 ≤ w ≤ cap of  α_i·w − Σ_k β_k·φ_ik(w) − κ_i·w − δ/2·w²             models
+//! H_i     = max over 0 ≤ w ≤ cap of  α_i·w − Σ_k β_k·φ_ik(w) − κ_i(w) − δ/2·w²            models
 //! ```
 //!
 //! `A_ε` is at most `ε · ln(models)` above `A`, and its gradient are the fractions that a draw among nearly equal models meets
 //! ([`Smooth::draw`]), so ties need no table. `δ` bends flows where a curve is flat and the offer would otherwise jump. `κ_i` is what
-//! one more request of this route costs the *other* routes on the model.
+//! others wait for on the model, at the prices of their objectives: it rises with this route's load there.
 //!
 //! `β ≥ β_least` tells equally good models apart by latency. `L_k` is 1, the limit itself, or what can be reached where that is more
 //! ([`least_value`]); then quality is the second aim. `β ≤ β_most` bounds what may be given up for it. A route that turns
@@ -22,7 +22,7 @@ mod lead;
 pub(crate) mod newton;
 mod sample;
 
-pub(crate) use flows::{Curve, Pieces, Running, least_value};
+pub(crate) use flows::{Curve, Pieces, Running, Toll, least_value};
 pub(crate) use newton::{Prices, Problem, solve};
 pub(crate) use sample::{Merged, Sample};
 

@@ -219,8 +219,8 @@ impl Replica {
     }
 
     /// An answer took so many times as long as predicted.
-    pub(crate) fn took(&mut self, ratio: f64) {
-        self.slowness.learn(ratio);
+    pub(crate) fn took(&mut self, now: Timestamp, ratio: f64) {
+        self.slowness.learn(now, ratio);
     }
 
     /// An attempt was sent; says whether it is a probe.
@@ -324,43 +324,115 @@ pub(crate) fn after(now: Timestamp, span: Seconds) -> Timestamp {
     Timestamp(now.0.saturating_add(Timestamp::from_seconds(span.value()).0))
 }
 
-/// Weights of one answer in the quick and in the calm mean, and standard deviations of the quick one that they may differ by before it
-/// is believed: noise averages out over a hundred answers, an engine that halves its speed is seen after about ten.
-const QUICK: f64 = 1.0 / 8.0;
-const CALM: f64 = 1.0 / 100.0;
+/// Answers, and seconds, that the quick and the calm mean are taken over at least: noise averages out over a hundred answers, an engine that
+/// halves its speed is seen after a dozen. Answers of one moment share their batch and say much the same, so time counts as well.
+const QUICK: (f64, f64) = (8.0, 2.0);
+const CALM: (f64, f64) = (100.0, 40.0);
+/// Standard deviations of the quick mean that it must differ by to be believed, and those that are usual.
 const SURPRISE: f64 = 4.0;
+const USUAL: f64 = 2.0;
 /// One answer counts as at most this many times as slow, or as quick, as predicted.
 const SLOWEST: f64 = 16.0;
 
 /// Logarithm of observed over predicted latency.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Slowness {
+    at: Timestamp,
     quick: f64,
     calm: f64,
     /// Of one answer.
     variance: f64,
+    /// Of the quick mean around the calm one, as it was.
+    spread: f64,
 }
 
 impl Default for Slowness {
     fn default() -> Self {
         Self {
+            at: Timestamp::START,
             quick: 0.0,
             calm: 0.0,
             variance: 0.1,
+            spread: 0.0,
         }
     }
 }
 
 impl Slowness {
-    fn learn(&mut self, ratio: f64) {
+    fn learn(&mut self, now: Timestamp, ratio: f64) {
         let answer = ratio.clamp(1.0 / SLOWEST, SLOWEST).ln();
-        self.variance += CALM * ((answer - self.quick).powi(2) - self.variance);
-        self.quick += QUICK * (answer - self.quick);
-        self.calm += CALM * (answer - self.calm);
-        // Variance of an exponential mean: that of one times weight / (2 − weight).
-        let deviation = (self.variance * QUICK / (2.0 - QUICK)).sqrt();
-        if (self.quick - self.calm).abs() > SURPRISE * deviation {
+        let passed = now.since(self.at).value();
+        self.at = self.at.max(now);
+        let weight = |(answers, seconds): (f64, f64)| f64::min(1.0 / answers, passed / seconds);
+        let (quick, calm) = (weight(QUICK), weight(CALM));
+        self.variance += ((answer - self.quick).powi(2) - self.variance) / CALM.0;
+        self.quick += quick * (answer - self.quick);
+        self.calm += calm * (answer - self.calm);
+        // Variance of an exponential mean of what is independent: that of one times weight / (2 − weight). What comes together is not.
+        let chance = (self.variance * quick / (2.0 - quick)).max(self.spread);
+        let apart = (self.quick - self.calm).powi(2);
+        let surprise = SURPRISE.powi(2) * chance;
+        // What surprises is no measure of what is usual.
+        self.spread += calm * (apart.min(USUAL.powi(2) * chance) - self.spread);
+        if apart > surprise {
             self.calm = self.quick;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use routerwise_types::hash::uniform;
+
+    use super::*;
+    use crate::policy::mix;
+
+    /// Noise of something by its number, as a logarithm: mean 0, standard deviation 0.2.
+    fn noise(nth: u64) -> f64 {
+        (uniform(mix(nth + 1)) - 0.5) * 0.2 * 12.0f64.sqrt()
+    }
+
+    /// Slowness after so many answers a second for some seconds, of an engine with so much in common among answers of a half second.
+    fn worst(per_second: u64, seconds: u64, together: bool) -> f64 {
+        let mut slowness = Slowness::default();
+        let mut worst = 0.0f64;
+        for nth in 0..per_second * seconds {
+            let now = nth as f64 / per_second as f64;
+            let shared = if together { nth * 2 / per_second } else { nth };
+            let ratio = (noise(shared) + noise(1_000_000 + nth)).exp();
+            slowness.learn(Timestamp::from_seconds(now), ratio);
+            if now > 60.0 {
+                worst = worst.max(slowness.calm.abs());
+            }
+        }
+        worst
+    }
+
+    #[test]
+    fn answers_of_one_batch_are_not_taken_for_a_change() {
+        for together in [false, true] {
+            for per_second in [2, 20, 200] {
+                let worst = worst(per_second, 600, together);
+                assert!(worst < 0.12, "{per_second}/s, together {together}: {worst}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_engine_that_halves_its_speed_is_seen_within_seconds() {
+        for per_second in [2u64, 20, 200] {
+            let mut slowness = Slowness::default();
+            let mut seen = None;
+            for nth in 0..per_second * 200 {
+                let now = nth as f64 / per_second as f64;
+                let slower = if now < 120.0 { 0.0 } else { 2.0f64.ln() };
+                slowness.learn(Timestamp::from_seconds(now), (noise(nth) + slower).exp());
+                if now >= 120.0 && slowness.calm > 0.4 {
+                    seen = seen.or(Some(now - 120.0));
+                }
+            }
+            let seen = seen.expect("a minute is enough");
+            assert!(seen < 4.0 + 10.0 / per_second as f64, "{per_second}/s: after {seen} s");
         }
     }
 }

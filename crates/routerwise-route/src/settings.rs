@@ -58,8 +58,10 @@ impl Settings {
 pub struct RouteSettings {
     /// Its name: policies of this name are its own; without one it uses the plan's first.
     pub name: String,
-    /// Models that may answer it.
+    /// Models that may answer it, as far as the plan does not bar them.
     pub allowed: ModelSet,
+    /// Whether its requests name their model: the plan bars none then.
+    pub by_name: bool,
     /// What happens when its objectives are out of reach.
     pub out_of_reach: OutOfReach,
     /// When a second copy of its requests is sent elsewhere; never when absent.
@@ -75,6 +77,7 @@ impl RouteSettings {
         Self {
             name: name.to_owned(),
             allowed: ModelSet::ALL,
+            by_name: false,
             out_of_reach: OutOfReach::Degrade,
             hedge: None,
             ttft_target: None,

@@ -48,7 +48,7 @@ fn learned(fixture: &Fixture) -> RouterCore {
             ttft: None,
             output_tokens: 0,
         };
-        core.observe(at(75.0), event);
+        core.observe(at(70.0 + number as f64 * 0.1), event);
     }
     for _ in 0..3 {
         let ticket = ask(&mut core, 76.0, 1_000, 2);

@@ -173,7 +173,7 @@ fn a_slow_replica_gets_less_and_its_model_becomes_dearer() {
     let before = core.snapshot(at(100.0)).routes[0].clone();
     for request in 0..40u64 {
         let scores = [0.0, 1.0, 0.0];
-        let now = at(100.0 + request as f64 * 0.01);
+        let now = at(100.0 + request as f64 * 0.1);
         let facts = RequestFacts {
             allowed: ModelSet::only(1),
             ..RequestFacts::new(&scores, request, mix(request), now)
@@ -191,10 +191,10 @@ fn a_slow_replica_gets_less_and_its_model_becomes_dearer() {
             },
         );
     }
-    let snapshot = core.snapshot(at(106.0));
+    let snapshot = core.snapshot(at(110.0));
     assert!(snapshot.models[1].slowness > 1.8, "{}", snapshot.models[1].slowness);
-    play(&mut core, &fixture, 106.0, 140.0, 20.0);
-    let after = core.snapshot(at(140.0)).routes[0].clone();
+    play(&mut core, &fixture, 110.0, 145.0, 20.0);
+    let after = core.snapshot(at(145.0)).routes[0].clone();
     assert!(after.fractions[1] < 0.8 * before.fractions[1], "{before:?} {after:?}");
 }
 

@@ -16,7 +16,7 @@ use routerwise_route::curves::Curves;
 use routerwise_route::decision::{Decision, Ticket};
 use routerwise_route::event::{Event as Seen, Failure};
 use routerwise_route::facts::{RequestFacts, Tried};
-use routerwise_route::settings::Settings as RouterSettings;
+use routerwise_route::settings::{RouteSettings, Settings as RouterSettings};
 use routerwise_types::plan::Plan;
 use routerwise_types::{RequestsPerSecond, Scenario, Seconds, Timestamp};
 
@@ -72,13 +72,20 @@ pub fn play_live(
 ) -> Result<LivePlayed, CannotPlay> {
     match rule {
         Rule::Gateway(settings) => {
-            let mut core = RouterCore::new(plan, Curves::of(scenario, plan), settings.clone())?;
+            let mut settings = settings.clone();
+            if plan.routes().len() > 1 {
+                settings.routes = plan.routes().into_iter().map(RouteSettings::named).collect();
+            }
+            let mut core = RouterCore::new(plan, Curves::of(scenario, plan), settings)?;
             Ok(play_with(scenario, plan, script, &mut core, seed)?)
         }
         Rule::QueuePenalty { per_second, capacities } => {
+            let policies = plan.policies.iter().take(plan.routes().len());
+            let barred = policies.map(|policy| policy.models.iter().map(|model| model.barred).collect());
             let penalty = Penalty {
                 per_second: *per_second,
                 capacities,
+                barred: barred.collect(),
             };
             Ok(played(scenario, plan, script, Decider::Penalty(penalty), seed)?)
         }
@@ -120,6 +127,8 @@ fn played(
     let n_requests = (script.n_requests() * 1.2) as usize + 100;
     let schedule = UnitSchedule::draw(workload.arrivals, &workload.lengths, n_requests, seed);
     let mut random = stream(seed, "prompts");
+    let mut of_routes = stream(seed, "routes");
+    let mix = mix(plan, script);
     let mut incidents = script.incidents.iter().copied().peekable();
     for arrival in script::arrivals(script, &schedule) {
         while let Some(incident) = incidents.next_if(|incident| Timestamp::from_seconds(incident.at) <= arrival.at) {
@@ -127,22 +136,41 @@ fn played(
             world.happens(incident);
         }
         world.advance(arrival.at);
-        let prompt_ix = world.prompts.draw(random.random::<f64>());
-        world.arrives(arrival, prompt_ix);
+        let route = drawn(&mix, of_routes.random::<f64>());
+        let prompt_ix = world.prompts[route].draw(random.random::<f64>());
+        world.arrives(arrival, route, prompt_ix);
     }
     world.advance(Timestamp::from_seconds(script.end + 600.0));
-    Ok(LivePlayed::new(
-        world.requests,
-        world.timeline,
-        &plan.slos,
-        plan.models.len(),
-    ))
+    Ok(LivePlayed::new(world.requests, world.timeline, plan))
+}
+
+/// Part of the requests of each route.
+fn mix(plan: &Plan, script: &Script) -> Vec<f64> {
+    let parts = if script.mix.is_empty() {
+        let rates = plan.policies.iter().take(plan.routes().len());
+        rates.map(|policy| policy.rate.value()).collect()
+    } else {
+        script.mix.clone()
+    };
+    let all: f64 = parts.iter().sum();
+    parts.iter().map(|part| part / all).collect()
+}
+
+/// The route for a number in [0, 1).
+fn drawn(mix: &[f64], uniform: f64) -> usize {
+    let mut sum = 0.0;
+    let of = mix.iter().position(|part| {
+        sum += part;
+        uniform < sum
+    });
+    of.unwrap_or(mix.len() - 1)
 }
 
 /// A request on its way.
 #[derive(Clone, Debug)]
 struct Pending {
     arrival: Arrival,
+    route: usize,
     prompt_ix: usize,
     tried: Vec<Tried>,
     ticket: Option<Ticket>,
@@ -151,7 +179,8 @@ struct Pending {
 /// Everything that moves.
 struct World<'a, 'd> {
     columns: &'a [Vec<f32>],
-    prompts: Prompts,
+    /// Of each route.
+    prompts: Vec<Prompts>,
     /// Hash of every prompt.
     hashes: Vec<u64>,
     /// `None` where a process is gone.
@@ -192,7 +221,9 @@ impl<'a, 'd> World<'a, 'd> {
                 .map(|of_model| of_model.into_iter().map(Some).collect())
                 .collect(),
             columns: &scenario.scores.columns,
-            prompts: Prompts::new(scenario, 0),
+            prompts: (0..plan.routes().len())
+                .map(|route| Prompts::new(scenario, route))
+                .collect(),
             hashes: hashes(scenario),
             decider,
             now: Timestamp::START,
@@ -240,7 +271,7 @@ impl<'a, 'd> World<'a, 'd> {
             }
             if let Some((_, solved)) = self.solved.take_if(|(at, _)| *at <= now) {
                 core.apply(now, solved);
-                self.timeline.push(LivePoint::of(now, &core.snapshot(now)));
+                self.timeline.extend(LivePoint::all(now, &core.snapshot(now)));
             }
         }
         while let Decider::Gateway(core) = &mut self.decider
@@ -301,11 +332,12 @@ impl<'a, 'd> World<'a, 'd> {
         }
     }
 
-    fn arrives(&mut self, arrival: Arrival, prompt_ix: usize) {
+    fn arrives(&mut self, arrival: Arrival, route: usize, prompt_ix: usize) {
         let number = self.requests.len() as u64;
-        self.requests.push(LiveRequest::new(arrival, prompt_ix));
+        self.requests.push(LiveRequest::new(arrival, route, prompt_ix));
         self.pending.push(Pending {
             arrival,
+            route,
             prompt_ix,
             tried: Vec::new(),
             ticket: None,
@@ -322,6 +354,7 @@ impl<'a, 'd> World<'a, 'd> {
             let pending = &self.pending[at];
             let scores: Vec<f32> = self.columns.iter().map(|column| column[pending.prompt_ix]).collect();
             let facts = RequestFacts {
+                route: pending.route,
                 prompt_tokens: pending.arrival.lengths.input,
                 tried: &pending.tried,
                 waited,
@@ -341,7 +374,7 @@ impl<'a, 'd> World<'a, 'd> {
                     }
                 },
                 Decider::Penalty(penalty) => {
-                    let Some(to) = penalty.choose(&self.engines, &scores, number) else {
+                    let Some(to) = penalty.choose(&self.engines, pending.route, &scores, number) else {
                         return;
                     };
                     (to, None, false)

@@ -55,6 +55,7 @@ fn prices_settle_at_a_steady_rate_and_after_a_step_and_meet_the_objective() {
         incidents: Vec::new(),
         end: 600.0,
         apply_after: 0.0,
+        mix: Vec::new(),
     };
     let played = play(&script, Settings::default());
     for settled in [100.0..300.0, 400.0..600.0] {
@@ -102,6 +103,7 @@ fn a_dead_replica_and_a_slow_one_are_followed_and_every_request_is_accounted_for
             }],
             end: 300.0,
             apply_after: 0.0,
+            mix: Vec::new(),
         };
         let live = play(&script, Settings::default());
         let fixed = play(&script, Settings::default().with_static_prices());
@@ -139,6 +141,7 @@ fn late_feedback_makes_prices_swing_less_and_less() {
             incidents: Vec::new(),
             end: 500.0,
             apply_after,
+            mix: Vec::new(),
         };
         let mut means = [0.0; 2];
         for seed in 0..SEEDS {

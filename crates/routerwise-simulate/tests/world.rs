@@ -101,6 +101,7 @@ fn plan(scenario: &Scenario, rate: f64, first: &[usize], second: &[usize], part:
     };
     let routed = || RoutedModel {
         price: Price::ZERO,
+        barred: false,
         fraction: Fraction::ONE,
         quality: None,
         latency: None,

@@ -144,6 +144,9 @@ pub struct RoutePolicy {
 pub struct RoutedModel {
     /// Dual price `α`: a prompt goes where score minus price is highest.
     pub price: Price,
+    /// Whether the workload's `models` of the route leave it out: it gets none of its prompts, whatever it scores.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub barred: bool,
     /// Share `w` of the policy's prompts.
     pub fraction: Fraction,
     /// Mean score of the prompts that it answers; absent when it gets none.

@@ -6,8 +6,12 @@ mod common;
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
+use common::engine::engine;
+use common::gateway::{Gateway, ask};
 use common::{routerwise, tiny, trimmed};
+use routerwise_types::answer::live::LiveSimulation;
 use routerwise_types::plan::Plan;
 use tempfile::TempDir;
 
@@ -125,6 +129,8 @@ fn levels_percentiles_scopes_and_permissions_hold_for_routes() {
         if policy.route == "batch" {
             assert!(policy.models[0].fraction.value() < 1e-9, "`small` may not answer it");
         }
+        let barred: Vec<bool> = policy.models.iter().map(|model| model.barred).collect();
+        assert_eq!(barred, [policy.route == "batch", false]);
     }
     let before = fs::read_to_string(folder.path().join("tiny/plan.json")).unwrap();
     fs::write(folder.path().join("before.json"), before).unwrap();
@@ -169,6 +175,107 @@ fn objectives_budgets_and_frontiers_take_routes_together() {
         ],
     );
     assert!(frontier.contains("over `chat`"), "{frontier}");
+}
+
+#[test]
+fn live_prices_are_played_for_every_route_and_for_another_mix_of_them() {
+    let folder = routed(CHAT_AND_BATCH);
+    planned(folder.path(), &[]);
+    let play = |more: &[&str]| {
+        let arguments = ["simulate", "tiny/plan.json", "--live-prices", "--requests", "8000"];
+        routerwise(folder.path(), &[&arguments, more].concat())
+    };
+    let (code, out, err) = play(&["--mix", "chat=80 %", "--mix", "batch=20 %"]);
+    assert!(code < 2 && err.is_empty(), "{err}");
+    for line in [
+        "   chat ",
+        "   batch ",
+        " mean TTFT ≤ 45.0 ms over `chat`: live prices ",
+    ] {
+        assert!(out.lines().any(|found| found.starts_with(line)), "{line}\n{out}");
+    }
+    let (_, out, _) = play(&["--mix", "chat=80", "--mix", "batch=20", "--format", "json"]);
+    let answer: LiveSimulation = serde_json::from_str(&out).unwrap();
+    for row in &answer.whole.rows {
+        let [chat, batch] = &row.routes[..] else {
+            panic!("two routes: {row:?}")
+        };
+        assert_eq!(chat.n_requests + batch.n_requests, row.n_requests);
+        let part = chat.n_requests as f64 / row.n_requests as f64;
+        assert!((part - 0.8).abs() < 0.02, "{part}");
+    }
+    let live = &answer.whole.rows[0];
+    assert!(
+        live.routes[0].prices != live.routes[1].prices && live.slos.iter().all(|slo| slo.met),
+        "{out}"
+    );
+    let (code, _, err) = play(&["--mix", "chat=1"]);
+    assert!(code == 2 && err.contains("the plan's routes are chat, batch"), "{err}");
+}
+
+#[test]
+fn a_gateway_has_the_routes_of_its_plan_and_prices_of_their_own_for_each() {
+    let folder = routed(&CHAT_AND_BATCH.replace("part = \"40 %\"", "part = \"40 %\"\nmodels = [\"small\"]"));
+    let plan = planned(folder.path(), &[]);
+    let engine = engine();
+    let upstreams: Vec<String> = plan
+        .models
+        .iter()
+        .map(|model| format!("--upstream={}=http://{engine}", model.name))
+        .collect();
+    let upstreams: Vec<&str> = upstreams.iter().map(String::as_str).collect();
+    let gateway = Gateway::start(folder.path(), &[&upstreams[..], &["--scenario-scores"]].concat());
+    let listed = ask(&gateway.serving.url, "GET", "/v1/models", "");
+    for name in ["auto", "chat", "batch", "small", "large"] {
+        assert!(listed.contains(&format!("\"{name}\"")), "{listed}");
+    }
+    let scores = fs::read_to_string(folder.path().join("tiny/scores.csv")).unwrap();
+    let prompts: Vec<&str> = scores
+        .lines()
+        .skip(1)
+        .map(|line| line.split('"').nth(1).unwrap())
+        .collect();
+    let mut went = [0, 0];
+    for (nth, prompt) in prompts.iter().cycle().take(800).enumerate() {
+        let (route, name) = if nth % 2 == 0 { (0, "chat") } else { (1, "batch") };
+        let answer = gateway.post(&format!(
+            r#"{{"model":"{name}","messages":[{{"role":"user","content":"{prompt}"}}]}}"#
+        ));
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        went[route] += u32::from(answer.contains("x-routerwise-model: large"));
+    }
+    assert!(went[0] > 20 && went[1] == 0, "`batch` may not use `large`: {went:?}");
+    // Each has seen enough by now for prices of its own.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let live = || {
+        let state = ask(gateway.serving.admin.as_ref().unwrap(), "GET", "/admin/state", "");
+        let state: serde_json::Value = serde_json::from_str(state.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+        let routes = state["routes"].as_array().unwrap().clone();
+        let live = |name: &str| {
+            routes
+                .iter()
+                .any(|route| route["name"] == name && route["live"] == true)
+        };
+        live("chat") && live("batch")
+    };
+    while !live() {
+        assert!(Instant::now() < deadline, "prices stay the plan's");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+
+    fs::write(
+        folder.path().join("tiny/serve.toml"),
+        "[[route]]\nname = \"fast\"\nof-plan = \"chatt\"\n",
+    )
+    .unwrap();
+    let (code, _, err) = routerwise(
+        folder.path(),
+        &[&["serve", "tiny/plan.json", "--check"], &upstreams[..]].concat(),
+    );
+    assert!(
+        code == 2 && err.contains("`chatt`") && err.contains("`chat`, `batch`"),
+        "{code} {err}"
+    );
 }
 
 #[test]

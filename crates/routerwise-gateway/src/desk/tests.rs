@@ -85,6 +85,7 @@ fn script() -> Script {
         ],
         end: 220.0,
         apply_after: 0.0,
+        mix: Vec::new(),
     }
 }
 

@@ -81,6 +81,14 @@ fn policies(scenario: &Scenario, plan: &Plan) -> Vec<Violation> {
             let show = |(models, values): (usize, usize)| format!("{models} models and {values} slo_values");
             found.push(mismatch(POLICIES, show(stated), show(given)));
         }
+        let allowed = workload.routes.get(route).and_then(|route| route.models.as_ref());
+        for (model, routed) in scenario.models.iter().zip(&policy.models) {
+            let barred = allowed.is_some_and(|names| !names.contains(&model.name));
+            if routed.barred != barred {
+                let place = format!("policies[{ix}], `{}`, barred", model.name);
+                found.push(mismatch(&place, routed.barred.to_string(), barred.to_string()));
+            }
+        }
     }
     found
 }

@@ -52,9 +52,9 @@ impl RouterCore {
             let e2e = now.since(ticket.at).value();
             match ttft {
                 Some(ttft) if output_tokens > 1 && expected.tpot > 0.0 => {
-                    replica.took((e2e - ttft.value()) / f64::from(output_tokens - 1) / expected.tpot);
+                    replica.took(now, (e2e - ttft.value()) / f64::from(output_tokens - 1) / expected.tpot);
                 }
-                _ if output_tokens == 0 => replica.took(e2e / expected.e2e.max(1e-9)),
+                _ if output_tokens == 0 => replica.took(now, e2e / expected.e2e.max(1e-9)),
                 _ => {}
             }
         }

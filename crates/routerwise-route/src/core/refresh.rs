@@ -11,7 +11,7 @@ use super::state::RouteState;
 use crate::curves::{Curves, ModelCurves};
 use crate::facts::ModelSet;
 use crate::flow::Measured;
-use crate::prices::{Curve, Pieces, Prices, Problem, Running, Sample, least_value, solve};
+use crate::prices::{Curve, Merged, Pieces, Prices, Problem, Running, Sample, Toll, least_value, solve};
 use crate::replica::after;
 use crate::settings::{LiveSettings, OutOfReach, Pricing};
 
@@ -23,6 +23,8 @@ const LOST: u64 = 5;
 const ROW_PRICE_LEAST: f64 = 0.005;
 /// `β` at most, for all of a limit: no score is worth more than a limit missed by a twentieth.
 const ROW_PRICE_MOST: f64 = 20.0;
+/// Part of an objective's limit that is used up: load goes up and down around what is known of it, and latency rises faster than it falls.
+const AIM: f64 = 0.97;
 /// An objective that is out of reach is missed by so much more than it must be: the last per cents would cost the most quality.
 const SLACK: f64 = 1.05;
 /// Seconds that twice the capacity adds to latencies: the mean over two minutes of overload.
@@ -34,6 +36,12 @@ const CALM: f64 = 20.0;
 const OTHERS: f64 = 0.05;
 /// Rows of the sample that `β` is solved from.
 const ROWS_FOR_BETA: usize = 1_024;
+/// Solves of each route from where it is told how well routes settle, seconds between two such looks, the score for which one moves, and
+/// what an objective costs that is missed by all of its limit.
+const PASSES: usize = 4;
+const LOOKS: f64 = 10.0;
+const WORTH_MOVING: f64 = 0.002;
+const MISSED: f64 = 2.0;
 /// A row above its limit by less than this is rounding.
 const VIOLATED: f64 = 1.02;
 
@@ -62,6 +70,8 @@ pub(super) struct Refresh {
     seen: Option<Timestamp>,
     under_way: Option<Timestamp>,
     changed: Option<Timestamp>,
+    /// When it was last looked whether routes had better settle in another way.
+    looked: Option<Timestamp>,
 }
 
 impl Refresh {
@@ -86,7 +96,13 @@ pub struct RefreshJob {
     headroom: f64,
     models: Vec<ModelNow>,
     routes: Vec<RouteNow>,
+    /// The sample of each; nothing while it has too few rows, or nothing is to be found.
+    samples: Vec<Option<Sample>>,
+    /// The same with equal rows merged, once it is being solved.
+    merged: Vec<Option<Merged>>,
     urgent: bool,
+    /// Whether to look if routes had better settle in another way.
+    looks_elsewhere: bool,
     /// Seconds since prices were last taken over.
     passed: f64,
     row_price_most: f64,
@@ -106,10 +122,14 @@ struct ModelNow {
 
 #[derive(Clone, Debug)]
 struct RouteNow {
+    /// Index in the workload that the plan was made for.
+    of_plan: usize,
     rate: f64,
-    /// Nothing while it has too few rows.
-    sample: Option<Sample>,
+    /// What one of its requests counts for.
+    worth: f64,
     start: Prices,
+    /// What the plan says.
+    planned: Prices,
     allowed: ModelSet,
     may_refuse: bool,
 }
@@ -134,8 +154,13 @@ impl Solved {
 impl RefreshJob {
     /// Solves; milliseconds at most.
     #[must_use]
-    pub fn solve(self) -> Solved {
+    pub fn solve(mut self) -> Solved {
+        let merged = self.samples.iter().map(|sample| sample.as_ref().map(Sample::merged));
+        self.merged = merged.collect();
         let mut starts: Vec<Prices> = self.routes.iter().map(|route| route.start.clone()).collect();
+        if self.looks_elsewhere {
+            starts = self.better_of(starts);
+        }
         let mut solved = Vec::with_capacity(self.routes.len());
         for ix in 0..self.routes.len() {
             let live = self.solve_route(ix, &starts);
@@ -152,62 +177,113 @@ impl RefreshJob {
         }
     }
 
-    fn solve_route(&self, ix: usize, starts: &[Prices]) -> Option<Live> {
+    /// Routes that share models may settle in more than one way: where this one is, or where they settle from the plan's prices, if that is better.
+    fn better_of(&self, here: Vec<Prices>) -> Vec<Prices> {
+        let there = self.settled(self.routes.iter().map(|route| route.planned.clone()).collect());
+        let stays = self.worth(&self.settled(here.clone()));
+        if self.worth(&there) > stays + WORTH_MOVING {
+            there
+        } else {
+            here
+        }
+    }
+
+    /// Where routes arrive that answer to each other.
+    fn settled(&self, mut at: Vec<Prices>) -> Vec<Prices> {
+        for _ in 0..PASSES {
+            for ix in 0..self.routes.len() {
+                if let Some(problem) = self.problem(ix, &at) {
+                    at[ix] = solve(&problem, &[&at[ix]], ROWS_FOR_BETA);
+                }
+            }
+        }
+        at
+    }
+
+    /// Mean score of a request, less what objectives are missed by.
+    fn worth(&self, at: &[Prices]) -> f64 {
+        let (mut sum, mut all) = (0.0, 0.0);
+        for (ix, route) in self.routes.iter().enumerate() {
+            let Some(problem) = self.problem(ix, at) else { continue };
+            let missed = problem.limits.iter().enumerate().map(|(row, limit)| {
+                let flows = problem.flows.iter().zip(&at[ix].fractions);
+                let flow =
+                    |(pieces, w): (&Option<Pieces>, &f64)| pieces.as_ref().map_or(0.0, |pieces| pieces.value(row, *w));
+                (flows.map(flow).sum::<f64>() - limit).max(0.0)
+            });
+            let counts = route.rate * route.worth;
+            sum += counts * (at[ix].score - MISSED * missed.sum::<f64>().min(1.0));
+            all += counts;
+        }
+        sum / f64::max(all, 1e-12)
+    }
+
+    /// What is to be solved for a route beside others that are where they are.
+    fn problem(&self, ix: usize, at: &[Prices]) -> Option<Problem<'_>> {
         let route = &self.routes[ix];
-        let sample = route.sample.as_ref()?;
-        let n_models = self.models.len();
-        let running = |model: usize, rate: f64| self.running(ix, model, rate, starts);
+        let merged = self.merged[ix].as_ref()?;
         let planned_rate = (route.rate * (1.0 + self.headroom)).max(1e-3);
-        let flows = |rate: f64| -> Vec<Option<Pieces>> {
-            (0..n_models)
-                .map(|model| running(model, rate).map(|(running, curves)| self.pieces(model, curves, &running)))
-                .collect()
-        };
-        let merged = sample.merged();
-        let mut problem = Problem {
-            sample: &merged,
-            flows: flows(planned_rate),
-            tolls: (0..n_models).map(|model| self.toll(ix, model, starts)).collect(),
-            limits: Vec::new(),
-            row_price: (ROW_PRICE_LEAST, self.row_price_most),
-            row_prices: None,
-            may_refuse: route.may_refuse,
-        };
-        if problem.flows.iter().all(Option::is_none) {
+        let flows = self.flows(ix, planned_rate, at);
+        if flows.iter().all(Option::is_none) {
             return None;
         }
-        let n_rows = self.curves.rows.len();
-        let least = (0..n_rows).map(|row| {
+        let limits = (0..self.curves.rows_of(route.of_plan).count()).map(|row| {
             let reachable = if route.may_refuse {
                 0.0
             } else {
-                least_value(&problem.flows, row)
+                least_value(&flows, row)
             };
-            f64::max(1.0, SLACK * reachable)
+            f64::max(AIM, SLACK * reachable)
         });
-        problem.limits = least.collect();
+        Some(Problem {
+            sample: merged,
+            limits: limits.collect(),
+            flows,
+            row_price: (ROW_PRICE_LEAST, self.row_price_most),
+            row_prices: None,
+            may_refuse: route.may_refuse,
+        })
+    }
+
+    /// What every model offers a route at a rate.
+    fn flows(&self, ix: usize, rate: f64, at: &[Prices]) -> Vec<Option<Pieces>> {
+        let of = |model: usize| {
+            let (running, curves) = self.running(ix, model, rate, at)?;
+            let tolls = self.tolls(ix, model, curves, at);
+            let rows = self.curves.rows_of(self.routes[ix].of_plan);
+            let rows: Vec<Curve<'_>> = rows.map(|row| self.row(model, curves, row)).collect();
+            Some(Pieces::new(&rows, &tolls, &curves.e2e, &running))
+        };
+        (0..self.models.len()).map(of).collect()
+    }
+
+    fn solve_route(&self, ix: usize, at: &[Prices]) -> Option<Live> {
+        let route = &self.routes[ix];
+        let start = &at[ix];
+        let mut problem = self.problem(ix, at)?;
         // `β` is only followed calmly, so a part of the sample will do for it.
-        let free = solve(&problem, &[&route.start], ROWS_FOR_BETA);
-        let calm = self.calmed(&route.start.row_prices, &free.row_prices);
-        problem.row_prices = Some(calm);
-        let prices = solve(&problem, &[&route.start, &free], usize::MAX);
-        let now = flows(route.rate.max(1e-3));
+        let free = solve(&problem, &[start], ROWS_FOR_BETA);
+        problem.row_prices = Some(self.calmed(&start.row_prices, &free.row_prices));
+        let prices = solve(&problem, &[start, &free], usize::MAX);
+        let now = self.flows(ix, route.rate.max(1e-3), at);
         let violated = |row: usize| {
             let values = now.iter().zip(&prices.fractions);
             let flow = |(pieces, w): (&Option<Pieces>, &f64)| pieces.as_ref().map_or(0.0, |p| p.value(row, *w));
             values.map(flow).sum::<f64>() > VIOLATED
         };
         let beyond = |(pieces, w): (&Option<Pieces>, &f64)| pieces.as_ref().is_some_and(|p| *w > p.cap() + 0.01);
-        let out_of_reach =
-            now.iter().zip(&prices.fractions).any(beyond) || (0..n_rows).any(violated) || prices.refused > 0.01;
-        let expected = (0..n_models).map(|model| {
-            running(model, route.rate).map_or(0.0, |(running, curves)| {
-                let load = running.per_fraction() * prices.fractions[model] + running.of_others();
-                let load = load.min(curves.e2e.end());
-                load * curves.e2e.at(load).unwrap_or(0.0)
-            })
+        let out_of_reach = now.iter().zip(&prices.fractions).any(beyond)
+            || (0..problem.limits.len()).any(violated)
+            || prices.refused > 0.01;
+        let expected = (0..self.models.len()).map(|model| {
+            self.running(ix, model, route.rate, at)
+                .map_or(0.0, |(running, curves)| {
+                    let load = running.per_fraction() * prices.fractions[model] + running.of_others();
+                    let load = load.min(curves.e2e.end());
+                    load * curves.e2e.at(load).unwrap_or(0.0)
+                })
         });
-        let service = (0..n_models).map(|model| {
+        let service = (0..self.models.len()).map(|model| {
             let curves = self.curves.models[model].as_ref();
             curves.map_or(0.0, |curves| {
                 self.models[model].measured.slowness / curves.load_most.max(1e-9)
@@ -216,7 +292,7 @@ impl RefreshJob {
         Some(Live {
             expected: expected.collect(),
             service: service.collect(),
-            second_price: price_of_a_second(&self.curves, &prices.row_prices, 0.0),
+            second_price: price_of_a_second(&self.curves, route.of_plan, &prices.row_prices, 0.0),
             prices,
             out_of_reach,
             rate: route.rate,
@@ -227,7 +303,9 @@ impl RefreshJob {
     fn running(&self, route: usize, model: usize, rate: f64, starts: &[Prices]) -> Option<(Running, &ModelCurves)> {
         let curves = self.curves.models[model].as_ref()?;
         let now = self.models[model];
-        if now.n_replicas <= 0.0 || !self.routes[route].allowed.has(model) {
+        let route_now = &self.routes[route];
+        let load_most = curves.reach[route_now.of_plan]?;
+        if now.n_replicas <= 0.0 || !route_now.allowed.has(model) {
             return None;
         }
         let running = Running {
@@ -235,7 +313,7 @@ impl RefreshJob {
             other_load: self.other_load(route, model, starts) + now.others,
             n_replicas: now.n_replicas,
             slowness: now.measured.slowness,
-            load_most: curves.load_most,
+            load_most,
         };
         Some((running, curves))
     }
@@ -263,29 +341,26 @@ impl RefreshJob {
         self.others(route).map(load).sum()
     }
 
-    /// What one more request of a route on a model costs the other routes: `Σ λ_r·w_r·Σ_k β_rk·ℓ_k'(x)·σ/r`.
-    fn toll(&self, route: usize, model: usize, starts: &[Prices]) -> f64 {
-        let Some((running, curves)) = self.running(route, model, self.routes[route].rate, starts) else {
-            return 0.0;
-        };
-        let own = starts[route].fractions.get(model).copied().unwrap_or(0.0);
-        let load = running.per_fraction() * own + running.of_others();
-        let slope = |row: usize| {
-            let Curve { curve, limit, .. } = self.row(model, curves, row);
-            let step = 0.02 * curve.end();
-            let at = |load: f64| curve.at(load.min(curve.end())).unwrap_or(0.0);
-            (at(load + step) - at(load)) / step / limit * running.slowness
-        };
+    /// What the other routes wait for on a model, for every unit of this route's requests: `Σ λ_o·v_o·w_o·Σ_k β_ok·ℓ_k(x) / (λ·v)`, with `v` what a
+    /// request of a route counts for. It is a function of this route's load, not a slope: near the knee a slope would lead far beyond it.
+    fn tolls<'a>(&self, route: usize, model: usize, curves: &'a ModelCurves, starts: &[Prices]) -> Vec<Toll<'a>> {
+        let own = &self.routes[route];
+        let whole = own.rate.max(1e-3) * own.worth;
         let of = |other: usize| {
-            let load = self.routes[other].rate * starts[other].fractions.get(model).copied().unwrap_or(0.0);
-            let rows = starts[other].row_prices.iter().enumerate();
-            load * rows.map(|(row, price)| price * slope(row)).sum::<f64>()
+            let (now, start) = (&self.routes[other], &starts[other]);
+            let sent = now.rate * now.worth * start.fractions.get(model).copied().unwrap_or(0.0);
+            let rows = self.curves.rows_of(now.of_plan).zip(start.row_prices.clone());
+            rows.map(move |(row, price)| Toll {
+                curve: self.row(model, curves, row),
+                weight: sent / whole * price,
+            })
         };
-        self.others(route).map(of).sum::<f64>() * running.slowness / running.n_replicas
+        let tolls = self.others(route).flat_map(of);
+        tolls.filter(|toll| toll.weight > 0.0).collect()
     }
 
     fn row<'a>(&self, model: usize, curves: &'a ModelCurves, row: usize) -> Curve<'a> {
-        let Row { slo_ix, limit, .. } = self.curves.rows[row];
+        let Row { slo_ix, limit, route } = self.curves.rows[row];
         let slo = &self.curves.slos[slo_ix];
         let beyond = match (slo.metric, slo.statistic) {
             // At a fifth more than its capacity nearly everybody is late.
@@ -300,13 +375,9 @@ impl RefreshJob {
         Curve {
             curve: &curves.rows[row],
             limit: limit / lateness,
+            most: curves.reach[route].unwrap_or(curves.load_most),
             beyond,
         }
-    }
-
-    fn pieces(&self, model: usize, curves: &ModelCurves, running: &Running) -> Pieces {
-        let rows = (0..self.curves.rows.len()).map(|row| self.row(model, curves, row));
-        Pieces::new(&rows.collect::<Vec<_>>(), &curves.e2e, running)
     }
 }
 
@@ -327,12 +398,21 @@ impl RouterCore {
         let curves = self.curves.clone()?;
         let urgent = self.refresh.changed.take().is_some();
         self.refresh.under_way = Some(now);
+        let several = self.routes.iter().filter(|route| route.named.is_none()).count() > 1;
+        let long_ago = |at: Timestamp| now.since(at).value() >= LOOKS;
+        let looks_elsewhere = several && (urgent || self.refresh.looked.is_none_or(long_ago));
+        if looks_elsewhere {
+            self.refresh.looked = Some(now);
+        }
         Some(RefreshJob {
             headroom: settings.headroom,
             models: (0..self.models.len()).map(|model| self.model_now(now, model)).collect(),
-            routes: self.routes.iter().map(|route| RouteNow::of(route, &settings)).collect(),
+            routes: self.routes.iter().map(RouteNow::of).collect(),
+            samples: self.routes.iter().map(|route| route.enough(&settings)).collect(),
+            merged: Vec::new(),
             curves,
             urgent,
+            looks_elsewhere,
             passed: self.passed(now, &settings),
             row_price_most: settings.violation_price.unwrap_or(ROW_PRICE_MOST).max(ROW_PRICE_LEAST),
         })
@@ -448,13 +528,14 @@ impl RouterCore {
             .live
             .as_ref()
             .map_or(&route.level().row_prices, |live| &live.prices.row_prices);
-        price_of_a_second(curves, row_prices, seconds)
+        price_of_a_second(curves, route.of_plan, row_prices, seconds)
     }
 }
 
 /// `β` of the objectives that count a second of latency.
-fn price_of_a_second(curves: &Curves, row_prices: &[f64], seconds: f64) -> f64 {
-    let of = |(row, price): (&Row, &f64)| {
+fn price_of_a_second(curves: &Curves, route: usize, row_prices: &[f64], seconds: f64) -> f64 {
+    let of = |(row, price): (usize, &f64)| {
+        let row = &curves.rows[row];
         let slo = &curves.slos[row.slo_ix];
         match (slo.metric, slo.statistic) {
             (Metric::Tpot, _) => 0.0,
@@ -463,23 +544,27 @@ fn price_of_a_second(curves: &Curves, row_prices: &[f64], seconds: f64) -> f64 {
             (_, Statistic::Quantile { .. }) => price / row.limit / slo.target.value().max(seconds).max(1e-9),
         }
     };
-    curves.rows.iter().zip(row_prices).map(of).sum()
+    curves.rows_of(route).zip(row_prices).map(of).sum()
 }
 
 impl RouteNow {
-    fn of(route: &RouteState, settings: &LiveSettings) -> Self {
+    fn of(route: &RouteState) -> Self {
         let level = route.level();
-        let enough = route.sample.len() >= settings.reservoir_least;
-        let from_plan = || Prices {
+        let planned = Prices {
             prices: level.policy.prices().to_vec(),
             row_prices: level.row_prices.clone(),
-            fractions: level.fractions.clone(),
+            fractions: route.usual_fractions(),
             ..Prices::default()
         };
         Self {
+            of_plan: route.of_plan,
+            worth: level.worth,
             rate: route.rate.current(),
-            sample: enough.then(|| route.sample.clone()),
-            start: route.live.as_ref().map_or_else(from_plan, |live| live.prices.clone()),
+            start: route
+                .live
+                .as_ref()
+                .map_or_else(|| planned.clone(), |live| live.prices.clone()),
+            planned,
             allowed: route.settings.allowed,
             may_refuse: !matches!(route.settings.out_of_reach, OutOfReach::Degrade),
         }

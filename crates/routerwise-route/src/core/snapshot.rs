@@ -68,7 +68,7 @@ pub struct RouteSnapshot {
     pub base_prices: Vec<f64>,
     /// Part of its requests that prices mean to send to each model.
     pub fractions: Vec<f64>,
-    /// Price of each objective over the workload, for all of its limit.
+    /// Price of each objective over its requests, for all of its limit.
     pub slo_prices: Vec<f64>,
     /// What of each such limit is used up, headroom included; empty until prices are re-solved.
     pub slo_parts: Vec<f64>,
@@ -115,9 +115,7 @@ impl RouterCore {
                 base_prices: live
                     .map_or(route.level().policy.prices(), |live| &live.prices.prices)
                     .to_vec(),
-                fractions: live
-                    .map_or(&route.level().fractions, |live| &live.prices.fractions)
-                    .clone(),
+                fractions: live.map_or_else(|| route.usual_fractions(), |live| live.prices.fractions.clone()),
                 slo_prices: live
                     .map_or(&route.level().row_prices, |live| &live.prices.row_prices)
                     .clone(),

@@ -12,6 +12,7 @@ use crate::decision::{Reason, Verdict};
 use crate::event::{Event, Failure};
 use crate::facts::Tried;
 use crate::replica::after;
+use crate::settings::RouteSettings;
 
 /// A plan of models at these prices, with so many replicas each; ties are split by `parts` where all models are tied.
 pub(super) fn plan(prices: &[f64], n_replicas: &[u32], parts: &[f64]) -> Plan {
@@ -31,6 +32,7 @@ pub(super) fn plan(prices: &[f64], n_replicas: &[u32], parts: &[f64]) -> Plan {
     });
     let routed = prices.iter().zip(parts).map(|(price, part)| RoutedModel {
         price: Price::new(*price).unwrap(),
+        barred: false,
         fraction: Fraction::new(*part).unwrap(),
         quality: None,
         latency: None,
@@ -136,6 +138,33 @@ fn the_model_with_the_highest_score_less_price_is_sent_to_with_its_margin() {
         (0, Reason::Price, Some(1))
     );
     assert!((sent.margin.unwrap() - 0.1).abs() < 1e-6);
+}
+
+#[test]
+fn a_barred_model_is_never_taken_unless_it_is_named() {
+    let mut plan = plan(&[0.3, 0.0], &[1, 1], &[0.5, 0.5]);
+    plan.policies[0].models[0].barred = true;
+    let route = |by_name: bool| RouteSettings {
+        by_name,
+        ..RouteSettings::named(ALL_TRAFFIC)
+    };
+    let settings = Settings {
+        routes: vec![route(false), route(true)],
+        ..Settings::default().with_static_prices()
+    };
+    let mut core = RouterCore::new(&plan, None, settings).unwrap();
+    let scores = [1.0, 0.1];
+    assert_eq!(core.route(at(0.0), &facts(&scores, 1)).sent().unwrap().ticket.model, 1);
+    let named = RequestFacts {
+        route: 1,
+        allowed: ModelSet::only(0),
+        ..facts(&scores, 2)
+    };
+    assert_eq!(core.route(at(0.0), &named).sent().unwrap().ticket.model, 0);
+    // What is named is what such a route sends, and nobody planned for it.
+    let snapshot = core.snapshot(at(0.0));
+    assert_eq!(snapshot.routes[1].fractions, vec![1.0, 0.0]);
+    assert!(snapshot.routes[1].rate < snapshot.routes[0].rate);
 }
 
 #[test]

@@ -10,8 +10,25 @@ use routerwise_plan::curve::LatencyCurve;
 pub(crate) struct Curve<'a> {
     pub(crate) curve: &'a LatencyCurve,
     pub(crate) limit: f64,
-    /// What twice the highest load adds to its value.
+    /// Highest load of a replica, and what twice that load adds to its value.
+    pub(crate) most: f64,
     pub(crate) beyond: f64,
+}
+
+impl Curve<'_> {
+    /// At a load, of an engine that is so slow.
+    fn value(&self, load: f64, slowness: f64) -> f64 {
+        let over = (load / self.most - 1.0).max(0.0);
+        let within = self.curve.at(load.min(self.most).min(self.curve.end()));
+        (within.expect("within the curve") * slowness + self.beyond * over) / self.limit
+    }
+}
+
+/// What others wait for: `weight` times a curve's value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Toll<'a> {
+    pub(crate) curve: Curve<'a>,
+    pub(crate) weight: f64,
 }
 
 /// How a model runs now.
@@ -51,6 +68,8 @@ pub(crate) struct Pieces {
     breaks: Vec<f64>,
     /// `a`, `b` of piece `j`, row `k` at `[j · n_rows + k]`: `φ = w·(a + b·w)`.
     coefficients: Vec<(f64, f64)>,
+    /// `κ` on piece `j`: `t0 + t1·w`.
+    tolls: Vec<(f64, f64)>,
 }
 
 /// What a model offers at some prices.
@@ -64,30 +83,31 @@ pub(crate) struct Offer {
 }
 
 impl Pieces {
-    /// `φ` of the curves, one per row.
-    pub(crate) fn new(curves: &[Curve<'_>], ends_at: &LatencyCurve, running: &Running) -> Self {
+    /// `φ` of the curves, one per row, and `κ` of the tolls.
+    pub(crate) fn new(curves: &[Curve<'_>], tolls: &[Toll<'_>], ends_at: &LatencyCurve, running: &Running) -> Self {
         let (per_fraction, offset) = (running.per_fraction(), running.of_others());
-        let cap = ((running.load_most - offset) / per_fraction).clamp(0.0, 1.0);
+        let fraction = |load: f64| (load - offset) / per_fraction;
+        let cap = fraction(running.load_most).clamp(0.0, 1.0);
+        let most = tolls.iter().map(|toll| toll.curve.most);
+        let last = fraction(most.clone().fold(running.load_most, f64::max)).clamp(0.0, 1.0);
+        let corners = ends_at.corners().map(|(load, _)| load).chain(most).map(fraction);
+        let mut corners: Vec<f64> = corners.chain([cap]).collect();
+        corners.sort_by(f64::total_cmp);
         let mut breaks = vec![0.0];
-        for (load, _) in ends_at.corners() {
-            let w = (load - offset) / per_fraction;
-            if breaks.last().is_some_and(|last| w > last + 1e-9) && w < cap - 1e-9 {
+        for w in corners {
+            if w > breaks[breaks.len() - 1] + 1e-9 && w < last - 1e-9 {
                 breaks.push(w);
             }
         }
-        breaks.push(cap);
-        if cap < 1.0 {
+        breaks.push(last);
+        if last < 1.0 {
             breaks.push(1.0);
         }
         let mut coefficients = Vec::with_capacity(curves.len() * (breaks.len() - 1));
+        let load = |w: f64| offset + w * per_fraction;
         for piece in breaks.windows(2) {
-            for Curve { curve, limit, beyond } in curves {
-                let value = |w: f64| {
-                    let load = offset + w * per_fraction;
-                    let over = (load / running.load_most - 1.0).max(0.0);
-                    let load = load.min(running.load_most).min(curve.end());
-                    (curve.at(load).expect("within the curve") * running.slowness + beyond * over) / limit
-                };
+            for curve in curves {
+                let value = |w: f64| curve.value(load(w), running.slowness);
                 let (low, high) = (value(piece[0]), value(piece[1]));
                 let width = piece[1] - piece[0];
                 let b = if width > 1e-12 {
@@ -98,11 +118,27 @@ impl Pieces {
                 coefficients.push((low - b * piece[0], b));
             }
         }
+        let toll = |w: f64| -> f64 {
+            let of = |toll: &Toll<'_>| toll.weight * toll.curve.value(load(w), running.slowness);
+            tolls.iter().map(of).sum()
+        };
+        let without = toll(0.0);
+        let line = |piece: &[f64]| {
+            let (low, high) = (toll(piece[0]) - without, toll(piece[1]) - without);
+            let slope = (high - low).max(0.0) / (piece[1] - piece[0]).max(1e-12);
+            (low - slope * piece[0], slope)
+        };
+        let tolls = if tolls.is_empty() {
+            vec![(0.0, 0.0); breaks.len() - 1]
+        } else {
+            breaks.windows(2).map(line).collect()
+        };
         Self {
             n_rows: curves.len(),
             cap,
             breaks,
             coefficients,
+            tolls,
         }
     }
 
@@ -147,14 +183,15 @@ impl Pieces {
         at
     }
 
-    /// The best offer for a price net of `κ`, with flows bent by `bend`.
+    /// The best offer for a price, `κ` taken off, with flows bent by `bend`.
     pub(crate) fn best(&self, price: f64, row_prices: &[f64], bend: f64) -> Offer {
         let mut best = Offer {
             value: f64::NEG_INFINITY,
             ..Offer::default()
         };
         for (piece, ends) in self.breaks.windows(2).enumerate() {
-            let (mut a, mut b) = (0.0, 0.5 * bend);
+            let (toll, toll_slope) = self.tolls[piece];
+            let (mut a, mut b) = (toll_slope, 0.5 * bend);
             for (row, row_price) in row_prices.iter().enumerate() {
                 let (row_a, row_b) = self.coefficients[piece * self.n_rows + row];
                 a += row_price * row_a;
@@ -162,7 +199,7 @@ impl Pieces {
             }
             let free = (price - a) / (2.0 * b);
             let w = free.clamp(ends[0], ends[1]);
-            let value = w * (price - a - b * w);
+            let value = w * (price - a - b * w) - toll;
             if value > best.value {
                 let inside = ends[0] < free && free < ends[1];
                 let response = if inside { 1.0 / (2.0 * b) } else { 0.0 };

@@ -25,8 +25,6 @@ const FAR: f64 = 50.0;
 pub(crate) struct Problem<'a> {
     pub(crate) sample: &'a Merged,
     pub(crate) flows: Vec<Option<Pieces>>,
-    /// `κ`: what a request on each model costs other routes.
-    pub(crate) tolls: Vec<f64>,
     /// `L` of every row: 1, or more where that is out of reach.
     pub(crate) limits: Vec<f64>,
     /// Least and most `β`.
@@ -46,6 +44,8 @@ pub(crate) struct Prices {
     pub(crate) row_prices: Vec<f64>,
     /// Part of the requests that goes to each model.
     pub(crate) fractions: Vec<f64>,
+    /// Mean score of what is answered, over all requests.
+    pub(crate) score: f64,
     /// Part that is turned away.
     pub(crate) refused: f64,
     /// Left-hand side of every row relative to its limit.
@@ -99,6 +99,7 @@ struct Measured {
     gradient: Vec<f64>,
     hessian: Vec<f64>,
     fractions: Vec<f64>,
+    score: f64,
     refused: f64,
     n_models: usize,
     free: Vec<bool>,
@@ -152,7 +153,7 @@ impl<'a> State<'a> {
             let pieces = self.problem.flows[*model]
                 .as_ref()
                 .expect("models that are on have pieces");
-            let best = |by: f64| pieces.best(price - self.problem.tolls[*model] + by, row_prices, BEND);
+            let best = |by: f64| pieces.best(price + by, row_prices, BEND);
             let offer = best(0.0);
             if offer.response > 0.0 {
                 return (pieces, offer);
@@ -254,6 +255,7 @@ impl<'a> State<'a> {
         let n_rows = f64::max(weights, 1e-12);
         fractions.iter_mut().for_each(|part| *part /= n_rows);
         hessian.iter_mut().for_each(|entry| *entry /= n_rows * temperature);
+        let paid: f64 = fractions.iter().zip(at).map(|(part, price)| part * price).sum();
         let mut gradient: Vec<f64> = fractions.iter().map(|part| -part).collect();
         gradient.resize(n, 0.0);
         Measured {
@@ -261,6 +263,7 @@ impl<'a> State<'a> {
             gradient,
             hessian,
             fractions,
+            score: sum / n_rows + paid - refusal.max(TURNED_AWAY) * refused / n_rows,
             refused: refused / n_rows,
             n_models: m,
             free: vec![true; n],
@@ -340,6 +343,7 @@ impl<'a> State<'a> {
             rows: rows.collect(),
             prices: self.all_prices,
             row_prices: self.at[self.on.len()..].to_vec(),
+            score: measured.score,
             refused: measured.refused,
             fractions,
             steps: self.steps,

@@ -70,8 +70,10 @@ fn problem<'a>(sample: &'a Merged, curves: &[LatencyCurve], rate: f64, limit: f6
             &[Curve {
                 curve,
                 limit,
+                most: curve.end(),
                 beyond: 15.0,
             }],
+            &[],
             curve,
             &running,
         ))
@@ -79,7 +81,6 @@ fn problem<'a>(sample: &'a Merged, curves: &[LatencyCurve], rate: f64, limit: f6
     Problem {
         sample,
         flows: curves.iter().map(flow).collect(),
-        tolls: vec![0.0; curves.len()],
         limits: vec![1.0],
         row_price: (0.0, 0.5),
         row_prices: None,

@@ -207,6 +207,7 @@ impl Fixture {
             .zip(&self.fractions)
             .map(|(price, part)| RoutedModel {
                 price: Price::new(*price).expect("a price"),
+                barred: false,
                 fraction: Fraction::new(*part).expect("a fraction"),
                 quality: None,
                 latency: None,

@@ -7,6 +7,8 @@ pub(super) struct Penalty<'a> {
     pub(super) per_second: f64,
     /// Requests/s that one replica of each model can take.
     pub(super) capacities: &'a [f64],
+    /// Models that each route may not use.
+    pub(super) barred: Vec<Vec<bool>>,
 }
 
 impl Penalty<'_> {
@@ -14,6 +16,7 @@ impl Penalty<'_> {
     pub(super) fn choose(
         &self,
         engines: &[Vec<Option<Replica>>],
+        route: usize,
         scores: &[f32],
         number: u64,
     ) -> Option<(usize, usize)> {
@@ -27,7 +30,8 @@ impl Penalty<'_> {
             let mean = outstanding.iter().sum::<usize>() as f64 / outstanding.len() as f64;
             f64::from(scores[model]) - self.per_second * mean / self.capacities[model]
         };
-        let alive = (0..engines.len()).filter(|model| engines[*model].iter().any(Option::is_some));
+        let usable = (0..engines.len()).filter(|model| !self.barred[route][*model]);
+        let alive = usable.filter(|model| engines[*model].iter().any(Option::is_some));
         let model = alive.reduce(|best, other| if worth(other) > worth(best) { other } else { best })?;
         let nth = routerwise_route::balance::less_loaded_of_two(&outstanding(model), number)?;
         let replica = engines[model]

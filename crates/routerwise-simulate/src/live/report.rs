@@ -5,6 +5,7 @@ use std::ops::Range;
 use routerwise_route::core::Snapshot;
 use routerwise_route::decision::Refusal;
 use routerwise_types::Timestamp;
+use routerwise_types::plan::Plan;
 use routerwise_types::report::RequestRecord;
 use routerwise_types::workload::{Metric, Scope, Slo, Statistic};
 
@@ -19,6 +20,7 @@ pub struct LivePlayed {
     /// What the router knew after every solve.
     pub timeline: Vec<LivePoint>,
     slos: Vec<Slo>,
+    routes: Vec<String>,
     n_models: usize,
 }
 
@@ -27,6 +29,8 @@ pub struct LivePlayed {
 pub struct LiveRequest {
     /// When it came, began to be answered and was done.
     pub record: RequestRecord,
+    /// Index of its route in the plan.
+    pub route: usize,
     /// Index of its prompt in the scores.
     pub prompt_ix: usize,
     /// Model and replica that it went to last.
@@ -56,11 +60,13 @@ pub enum Outcome {
     TooLong,
 }
 
-/// What a router knew at one time.
+/// What a router knew at one time about one route.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LivePoint {
     /// When, in seconds.
     pub at: f64,
+    /// Index of the route in the plan.
+    pub route: usize,
     /// Requests/s.
     pub rate: f64,
     /// Prices with queues as long as they reckon with.
@@ -93,7 +99,7 @@ pub struct LiveSummary {
 }
 
 impl LiveRequest {
-    pub(super) fn new(arrival: Arrival, prompt_ix: usize) -> Self {
+    pub(super) fn new(arrival: Arrival, route: usize, prompt_ix: usize) -> Self {
         Self {
             record: RequestRecord {
                 arrived: arrival.at,
@@ -101,6 +107,7 @@ impl LiveRequest {
                 finished: arrival.at,
                 lengths: arrival.lengths,
             },
+            route,
             prompt_ix,
             to: None,
             score: 0.0,
@@ -118,42 +125,60 @@ impl LiveRequest {
 }
 
 impl LivePoint {
-    pub(super) fn of(now: Timestamp, snapshot: &Snapshot) -> Self {
-        let route = &snapshot.routes[0];
+    /// Every route's.
+    pub(super) fn all(now: Timestamp, snapshot: &Snapshot) -> impl Iterator<Item = Self> {
         let slowness = snapshot.models.iter().map(|model| model.slowness);
-        Self {
+        let slowness: Vec<f64> = slowness.collect();
+        let routes = snapshot.routes.iter().enumerate();
+        routes.map(move |(nth, route)| Self {
             at: seconds(now).value(),
+            route: nth,
             rate: route.rate,
             base_prices: route.base_prices.clone(),
             fractions: route.fractions.clone(),
             out_of_reach: route.out_of_reach,
-            slowness: slowness.collect(),
-        }
+            slowness: slowness.clone(),
+        })
     }
 }
 
 impl LivePlayed {
-    pub(super) fn new(requests: Vec<LiveRequest>, timeline: Vec<LivePoint>, slos: &[Slo], n_models: usize) -> Self {
+    pub(super) fn new(requests: Vec<LiveRequest>, timeline: Vec<LivePoint>, plan: &Plan) -> Self {
         Self {
             requests,
             timeline,
-            slos: slos.to_vec(),
-            n_models,
+            slos: plan.slos.clone(),
+            routes: plan.routes().into_iter().map(str::to_owned).collect(),
+            n_models: plan.models.len(),
         }
     }
 
-    /// Prices in force at a time in seconds; empty before the first solve and for rules without.
+    /// Prices of a route in force at a time in seconds; empty before the first solve and for rules without.
     #[must_use]
-    pub fn prices_at(&self, at: f64) -> Vec<f64> {
-        let last = self.timeline.iter().take_while(|point| point.at <= at).last();
+    pub fn prices_at(&self, route: usize, at: f64) -> Vec<f64> {
+        let own = self.timeline.iter().filter(|point| point.route == route);
+        let last = own.take_while(|point| point.at <= at).last();
         last.map_or_else(Vec::new, |point| point.base_prices.clone())
     }
 
     /// What came between two times in seconds.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
     pub fn between(&self, window: Range<f64>) -> LiveSummary {
-        let came = |request: &&LiveRequest| window.contains(&seconds(request.record.arrived).value());
+        self.summary(window, None)
+    }
+
+    /// What came by one route between two times in seconds.
+    #[must_use]
+    pub fn of_route(&self, route: usize, window: Range<f64>) -> LiveSummary {
+        self.summary(window, Some(route))
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+    fn summary(&self, window: Range<f64>, route: Option<usize>) -> LiveSummary {
+        let came = |request: &&LiveRequest| {
+            let own = route.is_none_or(|route| request.route == route);
+            own && window.contains(&seconds(request.record.arrived).value())
+        };
         let requests: Vec<&LiveRequest> = self.requests.iter().filter(came).collect();
         let answered: Vec<&LiveRequest> = requests
             .iter()
@@ -173,11 +198,22 @@ impl LivePlayed {
             n_answered: answered.len(),
             quality: answered.iter().map(|request| f64::from(request.score)).sum::<f64>()
                 / requests.len().max(1) as f64,
-            slo_values: self.slos.iter().map(|slo| slo_value(slo, &answered)).collect(),
+            slo_values: self.slos.iter().map(|slo| self.slo_value(slo, &answered)).collect(),
             ttft: answered.iter().map(ttft).sum::<f64>() / n,
             ttft_p95: quantile(answered.iter().map(ttft).collect(), 0.95),
             fractions: (0..self.n_models).map(|model| of(model) as f64 / n).collect(),
         }
+    }
+
+    /// Of those answers that it counts.
+    fn slo_value(&self, slo: &Slo, answered: &[&LiveRequest]) -> f64 {
+        let counts = |request: &&&LiveRequest| {
+            slo.route
+                .as_ref()
+                .is_none_or(|route| *route == self.routes[request.route])
+        };
+        let counted: Vec<&LiveRequest> = answered.iter().filter(counts).copied().collect();
+        slo_value(slo, &counted)
     }
 }
 

@@ -16,6 +16,8 @@ pub struct Script {
     pub end: f64,
     /// Seconds from when prices are due to when they are in force: 0 unless it is to be seen what late feedback does.
     pub apply_after: f64,
+    /// Part of the requests that comes by each route of the plan; empty where it is as planned.
+    pub mix: Vec<f64>,
 }
 
 /// Something that happens to a replica.
@@ -51,6 +53,7 @@ impl Script {
             incidents: Vec::new(),
             end,
             apply_after: 0.0,
+            mix: Vec::new(),
         }
     }
 
@@ -68,6 +71,7 @@ impl Script {
             incidents: Vec::new(),
             end,
             apply_after: 0.0,
+            mix: Vec::new(),
         }
     }
 
@@ -128,6 +132,7 @@ mod tests {
             incidents: Vec::new(),
             end: 200.0,
             apply_after: 0.0,
+            mix: Vec::new(),
         };
         assert!((script.n_requests() - 4_000.0).abs() < 1e-9);
         let times: Vec<f64> = (0..5_000).map(f64::from).collect();

@@ -12,7 +12,7 @@ use routerwise_types::hash::uniform;
 use routerwise_types::plan::Plan;
 use routerwise_types::quality::{Prompt, Scores};
 use routerwise_types::scenario::Inputs;
-use routerwise_types::workload::{Metric, Scope, Slo, Statistic};
+use routerwise_types::workload::{Metric, PromptFilter, Route, Scope, Slo, Statistic};
 use routerwise_types::{Fingerprint, GpuShare, RequestsPerSecond, Scenario, Seconds};
 
 use super::shared::{constants, gpu, job, models, workload};
@@ -96,6 +96,40 @@ pub(crate) fn planned() -> &'static (Scenario, Plan) {
             .expect("three quarters of the capacity can be met")
             .clone();
         assert!(plan.models.iter().map(|model| model.replicas.len()).sum::<usize>() >= 2);
+        (scenario, plan)
+    })
+}
+
+/// Mean TTFT that the routes of [`planned_routes`] ask for: who waits for an answer, and who does not.
+pub(crate) const TARGETS: [f64; 2] = [0.12, 1.0];
+
+/// The same cluster and models for two classes of traffic, `chat` and `batch`, with every second prompt and half of the rate each.
+#[allow(dead_code, reason = "each test file uses its own part")]
+pub(crate) fn planned_routes() -> &'static (Scenario, Plan) {
+    static PLANNED: OnceLock<(Scenario, Plan)> = OnceLock::new();
+    PLANNED.get_or_init(|| {
+        let mut scenario = planned().0.clone();
+        let names = ["chat", "batch"];
+        let slo = scenario.workload.slos[0].clone();
+        let of = |(name, target): (&str, f64)| Slo {
+            route: Some(name.to_owned()),
+            target: Seconds::new(target).unwrap(),
+            ..slo.clone()
+        };
+        scenario.workload.slos = names.into_iter().zip(TARGETS).map(of).collect();
+        let route = |name: &str| Route {
+            name: name.to_owned(),
+            part: 0.5,
+            weight: 0.5,
+            prompts: PromptFilter::All,
+            models: None,
+        };
+        scenario.workload.routes = names.into_iter().map(route).collect();
+        let n_prompts = scenario.scores.n_prompts();
+        let every_second = |first: usize| (first..n_prompts).step_by(2).collect();
+        scenario.scores.routes = (0..2).map(every_second).collect();
+        let outcome = routerwise_plan::plan(&scenario, None).unwrap();
+        let plan = outcome.plan().expect("the target of all is between theirs").clone();
         (scenario, plan)
     })
 }

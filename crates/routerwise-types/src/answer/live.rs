@@ -58,6 +58,30 @@ pub struct LiveRow {
     pub slos: Vec<LiveSlo>,
     /// Part of the answers that each model gave.
     pub fractions: Vec<f64>,
+    /// Price of each model at the end, queues left aside; empty for rules without, and where there are several routes: they have their own.
+    pub prices: Vec<f64>,
+    /// What each route made of it, where the plan has several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<LiveRoute>,
+}
+
+/// What one route made of a stretch of time under one rule.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LiveRoute {
+    /// Name of the route.
+    pub route: String,
+    /// Requests that came.
+    pub n_requests: usize,
+    /// Of them answered to the end.
+    pub n_answered: usize,
+    /// Mean score over all that came; what was not answered scores 0.
+    pub quality: f64,
+    /// Mean TTFT of what was answered.
+    pub ttft_mean: Seconds,
+    /// Its 95th percentile.
+    pub ttft_p95: Seconds,
+    /// Part of the answers that each model gave.
+    pub fractions: Vec<f64>,
     /// Price of each model at the end, queues left aside; empty for rules without.
     pub prices: Vec<f64>,
 }

@@ -106,26 +106,30 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
     log_to_stderr();
     // Read once here, so that what is wrong is shown with its place in the file.
     let files = Files::of(args)?;
-    let first = files.load()?;
+    let mut first = files.load()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::environment("starting the runtime"))?;
+    let plan = first.plan.id.clone();
     if args.check {
         let n_replicas = first.settings.replicas.len();
         let beside = match first.settings.discover.len() {
             0 => String::new(),
             n => format!(" and those that {n} entries look for"),
         };
+        // Nothing is left behind.
+        first.settings.log = None;
+        files.keep(first);
+        runtime.block_on(Server::check(Box::new(files))).map_err(refused)?;
         writeln!(
             out,
             "plan {} can be served, by {n_replicas} replicas{beside}",
-            first.plan.id.short()
+            plan.short()
         )?;
         return Ok(Answer::Yes);
     }
-    let plan = first.plan.id.clone();
     files.keep(first);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(Failure::environment("starting the runtime"))?;
     runtime.block_on(async {
         let server = Server::bind(Box::new(files)).await.map_err(refused)?;
         let serving = Serving {

@@ -6,6 +6,7 @@
     reason = "each test file uses its own part; the panic is the report"
 )]
 
+pub(crate) mod engine;
 pub(crate) mod gateway;
 
 use std::fs;

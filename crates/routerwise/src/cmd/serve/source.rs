@@ -10,7 +10,8 @@ use routerwise_inputs::{Paths, Problems, load, write_atomically};
 use routerwise_route::curves::Curves;
 use routerwise_types::Scenario;
 use routerwise_types::plan::Plan;
-use routerwise_types::serve::{DecisionLog, Endpoint, Exposure, Prices, Settings};
+use routerwise_types::serve::{DecisionLog, Endpoint, Exposure, Prices, Route, Settings};
+use routerwise_types::workload::ALL_TRAFFIC;
 
 use super::Args;
 use crate::failure::Failure;
@@ -56,17 +57,14 @@ impl Files {
     }
 
     pub(super) fn load(&self) -> Result<Loaded, Failure> {
-        let settings = self.settings()?;
+        let mut settings = self.settings()?;
         let plan = plan_file::read(&self.plan)?;
+        match_routes(&mut settings.routes, &plan);
         let scenario = self.scenario(&plan)?;
         let curves = scenario.as_ref().and_then(|scenario| Curves::of(scenario, &plan));
         if curves.is_none() && settings.prices == Prices::Live {
             let folder = self.scenario.display();
-            if plan.routes().len() > 1 {
-                tracing::warn!("live prices know one class of traffic: those of the plan's routes stay as planned");
-            } else {
-                tracing::warn!(%folder, "no latency curves of the plan found there: prices stay the plan's");
-            }
+            tracing::warn!(%folder, "no latency curves of the plan found there: prices stay the plan's");
         }
         let scorer = self.scorer(&plan, scenario.as_ref())?;
         let keys = match &settings.keys {
@@ -218,4 +216,21 @@ pub(super) fn add_key(file: &Path, name: &str, entry: &str) -> Result<(), Failur
     }
     text.push_str(entry);
     write_atomically(file, text.as_bytes()).map_err(Failure::environment(format!("writing `{}`", file.display())))
+}
+
+/// Routes of a plan with several: those that are not written anywhere are there by their names, beside `auto`, and who is called like one of
+/// them takes its prices.
+fn match_routes(routes: &mut Vec<Route>, plan: &Plan) {
+    let of_plan = plan.routes();
+    if of_plan.len() > 1 && *routes == [Route::usual()] {
+        routes.extend(of_plan.iter().map(|name| Route {
+            name: (*name).to_owned(),
+            ..Route::usual()
+        }));
+    }
+    for route in routes.iter_mut().filter(|route| route.of_plan == ALL_TRAFFIC) {
+        if let Some(own) = of_plan.iter().find(|own| **own == route.name) {
+            route.of_plan = (*own).to_owned();
+        }
+    }
 }

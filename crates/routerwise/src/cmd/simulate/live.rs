@@ -6,7 +6,7 @@ use routerwise_route::curves::Curves;
 use routerwise_route::settings::Settings;
 use routerwise_simulate::live::{LivePlayed, Rule, Script, play_live};
 use routerwise_types::answer::ANSWER_SCHEMA;
-use routerwise_types::answer::live::{LivePhase, LiveRow, LiveSimulation, LiveSlo};
+use routerwise_types::answer::live::{LivePhase, LiveRoute, LiveRow, LiveSimulation, LiveSlo};
 use routerwise_types::plan::{Plan, PlannedModel};
 use routerwise_types::{RequestsPerSecond, Scenario, Seconds};
 
@@ -40,8 +40,8 @@ pub(super) fn run(
 ) -> Result<Answer, Failure> {
     if Curves::of(scenario, plan).is_none() {
         return Err(Failure::Request {
-            what: "live prices need a plan of one route, and a profile of every configuration that it runs".into(),
-            help: "leave `--live-prices` out; a gateway too keeps to the static prices of such a plan".into(),
+            what: "live prices need a profile of every configuration that the plan runs, and the scenario lacks one".into(),
+            help: "profile what is missing, or leave `--live-prices` out; a gateway too keeps to the static prices of such a plan".into(),
         });
     }
     let script = args.script.script(plan, n_requests)?;
@@ -140,6 +140,21 @@ fn row(plan: &Plan, name: &str, came: &LivePlayed, window: std::ops::Range<f64>)
         limit: limit(slo),
         met: *value <= limit(slo),
     });
+    let routes = plan.routes();
+    let several = routes.len() > 1;
+    let of_route = |(ix, route): (usize, &&str)| {
+        let summary = came.of_route(ix, window.clone());
+        LiveRoute {
+            route: (*route).to_owned(),
+            n_requests: summary.n_requests,
+            n_answered: summary.n_answered,
+            quality: summary.quality,
+            ttft_mean: seconds(summary.ttft),
+            ttft_p95: seconds(summary.ttft_p95),
+            fractions: summary.fractions,
+            prices: came.prices_at(ix, window.end),
+        }
+    };
     LiveRow {
         rule: name.to_owned(),
         n_requests: summary.n_requests,
@@ -149,7 +164,12 @@ fn row(plan: &Plan, name: &str, came: &LivePlayed, window: std::ops::Range<f64>)
         ttft_p95: seconds(summary.ttft_p95),
         slos: slos.collect(),
         fractions: summary.fractions,
-        prices: came.prices_at(window.end),
+        prices: if several {
+            Vec::new()
+        } else {
+            came.prices_at(0, window.end)
+        },
+        routes: routes.iter().enumerate().filter(|_| several).map(of_route).collect(),
     }
 }
 
@@ -180,17 +200,31 @@ fn print_phase(plan: &Plan, phase: &LivePhase, out: &mut dyn Write) -> Result<()
     let running: Vec<usize> = (0..plan.models.len())
         .filter(|ix| plan.models[*ix].configuration.is_some())
         .collect();
-    let rows = phase.rows.iter().map(|row| {
-        let fractions = running.iter().map(|ix| format!("{:.1} %", row.fractions[*ix] * 100.0));
-        [
+    let in_percent = |fractions: &[f64]| {
+        let of = running.iter().map(|ix| format!("{:.1} %", fractions[*ix] * 100.0));
+        of.collect::<Vec<_>>().join(" / ")
+    };
+    let mut rows = Vec::new();
+    for row in &phase.rows {
+        rows.push([
             row.rule.clone(),
             format!("{} of {}", row.n_answered, row.n_requests),
             format!("{:.4}", row.quality),
             row.ttft_mean.to_string(),
             row.ttft_p95.to_string(),
-            fractions.collect::<Vec<_>>().join(" / "),
-        ]
-    });
+            in_percent(&row.fractions),
+        ]);
+        rows.extend(row.routes.iter().map(|route| {
+            [
+                format!("  {}", route.route),
+                format!("{} of {}", route.n_answered, route.n_requests),
+                format!("{:.4}", route.quality),
+                route.ttft_mean.to_string(),
+                route.ttft_p95.to_string(),
+                in_percent(&route.fractions),
+            ]
+        }));
+    }
     let names = running.iter().map(|ix| plan.models[*ix].name.as_str());
     let names = names.collect::<Vec<_>>().join(" / ");
     let header = ["rule", "answered", "quality", "mean TTFT", "P95 TTFT", names.as_str()];

@@ -21,6 +21,14 @@ pub(super) struct ScriptArgs {
     /// A stage of the traffic: RATE:TIME, or FROM..TO:TIME for a ramp (repeat for more)
     #[arg(long, value_name = "STAGE", help_heading = "Live prices", requires = "live_prices")]
     stage: Vec<Stage>,
+    /// Part of the requests that comes by a route of the plan, instead of as planned: ROUTE=PART (name every route)
+    #[arg(
+        long,
+        value_name = "ROUTE=PART",
+        help_heading = "Live prices",
+        requires = "live_prices"
+    )]
+    mix: Vec<Part>,
     /// A replica's process dies: MODEL/REPLICA@TIME, replicas counted from 0 (repeat for more)
     #[arg(
         long,
@@ -69,6 +77,31 @@ impl FromStr for Stage {
         };
         let lasts = quantity::time(lasts)?.value();
         Ok(Self { from, to, lasts })
+    }
+}
+
+/// A route and its part of the requests.
+#[derive(Clone, Debug)]
+struct Part {
+    route: String,
+    part: f64,
+}
+
+impl FromStr for Part {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected = "expected is ROUTE=PART with a part of at least 0, such as chat=80 %";
+        let (route, part) = text.rsplit_once('=').ok_or(expected)?;
+        let (number, unit) = part.trim().strip_suffix('%').map_or((part, 1.0), |part| (part, 100.0));
+        let part = number.trim().parse::<f64>().map_err(|_| expected)? / unit;
+        if !(0.0..=1e6).contains(&part) {
+            return Err(expected.into());
+        }
+        Ok(Self {
+            route: route.to_owned(),
+            part,
+        })
     }
 }
 
@@ -133,7 +166,32 @@ impl ScriptArgs {
             incidents,
             end,
             apply_after: 0.0,
+            mix: self.mix(plan)?,
         })
+    }
+
+    /// Part of each route; none where it is as planned.
+    fn mix(&self, plan: &Plan) -> Result<Vec<f64>, Failure> {
+        if self.mix.is_empty() {
+            return Ok(Vec::new());
+        }
+        let routes = plan.routes();
+        let of = |route: &&str| self.mix.iter().filter(|part| part.route == **route).count();
+        let all: f64 = self.mix.iter().map(|part| part.part).sum();
+        if routes.iter().any(|route| of(route) != 1) || self.mix.len() != routes.len() || all <= 0.0 {
+            return Err(Failure::Request {
+                what: "`--mix` must give every route of the plan one part, and some of them more than 0".into(),
+                help: format!("the plan's routes are {}", routes.join(", ")),
+            });
+        }
+        let part = |route: &&str| {
+            self.mix
+                .iter()
+                .filter(|part| part.route == **route)
+                .map(|part| part.part / all)
+                .sum()
+        };
+        Ok(routes.iter().map(part).collect())
     }
 
     /// Rates from times on, and the end; a ramp goes in steps of a second.
@@ -244,6 +302,10 @@ mod tests {
                 .contains("MODEL/REPLICA@TIME")
         );
         assert!("model/0@60s=0".parse::<Slower>().unwrap_err().contains("FACTOR"));
+        let part: Part = "chat=80 %".parse().unwrap();
+        assert!(part.route == "chat" && (part.part - 0.8).abs() < 1e-12);
+        assert!("chat".parse::<Part>().unwrap_err().contains("ROUTE=PART"));
+        assert!("chat=-1".parse::<Part>().unwrap_err().contains("at least 0"));
         assert!("10".parse::<Stage>().unwrap_err().contains("RATE:TIME"));
     }
 }
