@@ -12,6 +12,7 @@ use common::engine::engine;
 use common::gateway::{Gateway, ask};
 use common::{routerwise, tiny, trimmed};
 use routerwise_types::answer::live::LiveSimulation;
+use routerwise_types::answer::replay::Replay;
 use routerwise_types::plan::Plan;
 use tempfile::TempDir;
 
@@ -224,7 +225,8 @@ fn a_gateway_has_the_routes_of_its_plan_and_prices_of_their_own_for_each() {
         .map(|model| format!("--upstream={}=http://{engine}", model.name))
         .collect();
     let upstreams: Vec<&str> = upstreams.iter().map(String::as_str).collect();
-    let gateway = Gateway::start(folder.path(), &[&upstreams[..], &["--scenario-scores"]].concat());
+    let more = ["--scenario-scores", "--log=decisions.jsonl"];
+    let mut gateway = Gateway::start(folder.path(), &[&upstreams[..], &more].concat());
     let listed = ask(&gateway.serving.url, "GET", "/v1/models", "");
     for name in ["auto", "chat", "batch", "small", "large"] {
         assert!(listed.contains(&format!("\"{name}\"")), "{listed}");
@@ -262,6 +264,28 @@ fn a_gateway_has_the_routes_of_its_plan_and_prices_of_their_own_for_each() {
         assert!(Instant::now() < deadline, "prices stay the plan's");
         std::thread::sleep(Duration::from_millis(50));
     }
+    gateway.signal("TERM");
+    assert!(gateway.child.wait().unwrap().success());
+
+    // Each request is decided again by its own route.
+    let replay = ["replay", "decisions.jsonl", "--plan", "tiny/plan.json"];
+    let (code, out, err) = routerwise(folder.path(), &[&replay[..], &["--format", "json"]].concat());
+    assert!(code < 2, "{err}");
+    let replayed: Replay = serde_json::from_str(&out).unwrap();
+    let [chat, batch] = &replayed.routes[..] else {
+        panic!("two routes: {out}")
+    };
+    assert_eq!(
+        (chat.n_replayed, batch.n_replayed, replayed.n_replayed),
+        (400, 400, 800)
+    );
+    assert!(
+        batch.fractions[1].replayed == 0.0 && chat.fractions[1].replayed > 0.05,
+        "{out}"
+    );
+    assert_eq!(replayed.slos.len(), 2);
+    let (_, out, _) = routerwise(folder.path(), &replay);
+    assert!(out.contains("\nbatch: 400 requests, "), "{out}");
 
     fs::write(
         folder.path().join("tiny/serve.toml"),
@@ -276,16 +300,6 @@ fn a_gateway_has_the_routes_of_its_plan_and_prices_of_their_own_for_each() {
         code == 2 && err.contains("`chatt`") && err.contains("`chat`, `batch`"),
         "{code} {err}"
     );
-}
-
-#[test]
-fn a_log_is_not_replayed_for_several_routes() {
-    let folder = routed(CHAT_AND_BATCH);
-    planned(folder.path(), &[]);
-    fs::write(folder.path().join("log.jsonl"), "").unwrap();
-    let (code, _, err) = routerwise(folder.path(), &["replay", "--plan", "tiny/plan.json", "log.jsonl"]);
-    assert_eq!(code, 2, "{err}");
-    assert!(err.contains("the plan has 2 routes"), "{err}");
 }
 
 #[test]

@@ -24,6 +24,9 @@ pub struct Replay {
     pub n_unreadable: u64,
     /// Requests that would have gone to another model.
     pub n_moved: u64,
+    /// What became of the requests of each route, where the plan has several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<ReplayedRoute>,
     /// Mean arrival rate of the replayed requests, requests/s.
     pub rate: f64,
     /// Load level of the plan whose prices decided: the lowest that carries the rate, or the highest.
@@ -44,6 +47,22 @@ pub struct BeforeAfter {
     pub logged: f64,
     /// As it would have been.
     pub replayed: f64,
+}
+
+/// One route.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReplayedRoute {
+    /// Its name in the plan. Requests that asked for another name count for the first route.
+    pub route: String,
+    /// Its requests.
+    pub n_replayed: u64,
+    /// Of them those that would have gone to another model.
+    pub n_moved: u64,
+    /// Mean predicted score, then and now.
+    pub quality: BeforeAfter,
+    /// For every model of the plan, in its order, the part of the route's requests.
+    pub fractions: Vec<BeforeAfter>,
 }
 
 /// One model.

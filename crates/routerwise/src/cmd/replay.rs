@@ -41,7 +41,7 @@ Examples:
   routerwise replay decisions.jsonl.1 decisions.jsonl --plan other.json --scenario scenarios/demo --format json
 
 Requests that a route chose a model for are decided again, by the scores in the log and the plan's prices. Those that name a model, and
-those without scores, are counted and passed over. Exit code 1 says that an objective would have been missed.";
+those without scores, are counted and passed over. Of a plan with several routes each decides for the requests that asked for it, the first for others. Exit code 1 says that an objective would have been missed.";
 
 /// What the logs hold.
 struct Logged {
@@ -51,13 +51,6 @@ struct Logged {
 
 pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
     let plan = plan_file::read(&args.plan)?;
-    let n_routes = plan.routes().len();
-    if n_routes > 1 {
-        return Err(Failure::Request {
-            what: format!("the plan has {n_routes} routes, and a log is replayed for one class of traffic"),
-            help: "`routerwise simulate` plays all routes of the plan together".to_owned(),
-        });
-    }
     let scenario = scenario(args, &plan)?;
     let logged = read(&args.logs)?;
     let mut replay = decide::replay(&plan, scenario.as_ref(), &logged.records);
@@ -154,6 +147,20 @@ fn print(replay: &Replay, out: &mut dyn Write) -> io::Result<()> {
         "quality by predicted scores: {:.4} logged, {:.4} replayed",
         replay.quality.logged, replay.quality.replayed
     )?;
+    for route in &replay.routes {
+        let to = replay.models.iter().zip(&route.fractions);
+        let to = to.map(|(model, part)| format!("{} {}", model.model, percent(part.replayed)));
+        writeln!(
+            out,
+            "{}: {} requests, {} moved, quality {:.4} logged, {:.4} replayed; {}",
+            route.route,
+            route.n_replayed,
+            route.n_moved,
+            route.quality.logged,
+            route.quality.replayed,
+            to.collect::<Vec<_>>().join(", ")
+        )?;
+    }
     for slo in &replay.slos {
         let verdict = if slo.met { "met" } else { "missed" };
         match slo.value {
