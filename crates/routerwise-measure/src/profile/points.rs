@@ -10,6 +10,10 @@ use super::visit::{Stage, Visit};
 
 /// A load is sustained when at least this part of it is finished while it arrives, as in the simulated sweep.
 const SUSTAINED: f64 = 0.95;
+/// Answers at a load that is too much after which it is known how much an engine does at most.
+const SATURATED: u64 = 20;
+/// Requests of a sustained load that outweigh any number at a smaller one.
+const CONFIRMED: u64 = 200;
 /// A load at which this many times as much is missing as may be by chance is not visited again to make sure.
 const HOPELESS: f64 = 2.0;
 /// Above this part of the capacity latency is almost vertical and scatters for as long as one measures, and no plan rests there
@@ -18,6 +22,8 @@ const KNEE: f64 = 0.9;
 const KNEE_SLACK: f64 = 3.0;
 /// A stretch narrower than this part of the capacity is not looked into.
 const NARROWEST: f64 = 0.06;
+/// Visits to a load that is not sustained, though it is not far from it or a larger one is, until it is believed.
+pub(super) const VISITS_IN_DOUBT: usize = 3;
 /// Part of the requests of a load that may fail.
 const MAY_FAIL: f64 = 0.01;
 
@@ -26,6 +32,10 @@ const MAY_FAIL: f64 = 0.01;
 pub struct Point {
     /// The load with its latencies.
     pub load: LoadPoint,
+    /// Whether the engine keeps up with it as far as its own visits tell.
+    keeps_up: bool,
+    /// Whether it falls behind by more than chance makes, or requests fail.
+    flooded: bool,
     /// Whether the engine keeps up with it, as far as can be told.
     pub sustained: bool,
     /// Whether it falls behind by more than chance makes, however short the visit.
@@ -68,6 +78,34 @@ impl Seen {
         {
             Ok(ix) => self.points[ix] = point,
             Err(ix) => self.points.insert(ix, point),
+        }
+        self.see_through();
+    }
+
+    /// What loads say about each other.
+    ///
+    /// An engine that does not keep up does as much as it can, whatever arrives. A load above that at which it does no more than that is not sustained
+    /// either: its visits only were too short for the queue to show. And one that keeps up with a larger load keeps up with a smaller one that failed narrowly.
+    fn see_through(&mut self) {
+        let sure = |point: &&Point| point.flooded || !point.keeps_up && point.n_visits >= VISITS_IN_DOUBT;
+        let failing = self
+            .points
+            .iter()
+            .filter(sure)
+            .filter(|point| point.load.n_requests >= SATURATED);
+        let most = failing.map(|point| point.load.achieved.value()).reduce(f64::max);
+        let mut above = 0;
+        for point in self.points.iter_mut().rev() {
+            let (offered, achieved) = (point.load.offered.value(), point.load.achieved.value());
+            let saturated = most
+                .is_some_and(|most| offered > most / SUSTAINED && (achieved - most).abs() < (achieved - offered).abs());
+            let n = point.load.n_requests;
+            let by_chance = !point.flooded && above >= n.min(CONFIRMED);
+            point.sustained = !saturated && (point.keeps_up || by_chance);
+            point.hopeless = !point.sustained && (point.flooded || saturated && point.keeps_up);
+            if point.sustained {
+                above = above.max(n);
+            }
         }
     }
 
@@ -127,7 +165,9 @@ fn merge(visits: &[&Visit]) -> Point {
     };
     let behind = behind(judged, &load);
     Point {
+        keeps_up: served && behind <= 1.0,
         sustained: served && behind <= 1.0,
+        flooded: !served || behind > HOPELESS,
         hopeless: !served || behind > HOPELESS,
         n_visits: visits.len(),
         load,

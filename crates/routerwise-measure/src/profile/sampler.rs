@@ -10,7 +10,7 @@
 use routerwise_types::units::{RequestsPerSecond, Seconds};
 use routerwise_types::workload::Metric;
 
-use super::points::{Point, Seen, stretches};
+use super::points::{Point, Seen, VISITS_IN_DOUBT, stretches};
 use super::visit::{Stage, Visit, spent};
 
 /// The knee is known when the load that is not sustained is at most this much above the one that is.
@@ -24,8 +24,6 @@ const FEWEST: f64 = 20.0;
 /// Fewest where the curve begins: latency scatters least there, and requests are far between.
 const FEWEST_IDLE: f64 = 8.0;
 const MOST: f64 = 4_000.0;
-/// Visits to a load that is not sustained, though it is not far from it or a larger one is, until it is believed.
-const VISITS_IN_DOUBT: usize = 3;
 /// Halvings of the first load after which an engine counts as unable to serve.
 const LEAST: f64 = 1.0 / 64.0;
 
