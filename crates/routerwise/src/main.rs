@@ -12,6 +12,7 @@ mod plan_file;
 mod predictor_file;
 mod realised;
 mod render;
+mod stopping;
 mod table;
 
 use std::io::{self, Write};

@@ -14,6 +14,7 @@ use routerwise_types::answer::engines::{Engines, ListeningEngine};
 
 use crate::cli::Format;
 use crate::failure::{Answer, Failure};
+use crate::stopping::asked_to_stop;
 use hosted::Hosted;
 
 /// Run emulated engines: OpenAI-compatible servers that keep the time of the engine model, without a GPU
@@ -156,6 +157,8 @@ async fn serve(args: &Args, hosted: Vec<Hosted>, options: Options, out: &mut dyn
         schema: ANSWER_SCHEMA,
         engines: listening,
     };
+    // Whoever knows that they listen may stop them.
+    let stopped = asked_to_stop();
     announce(args, &engines_file, out)?;
     let all_crashed = async {
         for engine in &engines {
@@ -167,7 +170,7 @@ async fn serve(args: &Args, hosted: Vec<Hosted>, options: Options, out: &mut dyn
             let gone = std::io::Error::other("all of them have crashed, as they were told to");
             return Err(Failure::environment("keeping the engines up")(gone));
         }
-        stopped = stop_signal() => stopped.map_err(Failure::environment("waiting for Ctrl-C"))?,
+        () = stopped => {}
     }
     for engine in engines {
         engine.stop().await;
@@ -237,19 +240,4 @@ fn announce(args: &Args, engines: &Engines, out: &mut dyn Write) -> Result<(), F
     }
     out.flush()?;
     Ok(())
-}
-
-#[cfg(unix)]
-async fn stop_signal() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminated = signal(SignalKind::terminate())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted,
-        _ = terminated.recv() => Ok(()),
-    }
-}
-
-#[cfg(not(unix))]
-async fn stop_signal() -> std::io::Result<()> {
-    tokio::signal::ctrl_c().await
 }

@@ -14,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cli::Format;
 use crate::failure::{Answer, Failure};
+use crate::stopping::asked_to_stop;
 use source::Files;
 
 /// Route every request by score minus price: an OpenAI-compatible gateway in front of a plan's engines
@@ -212,25 +213,6 @@ fn log_to_stderr() {
 }
 
 /// Waits for signals from the call on, not only from the first look.
-#[cfg(unix)]
-fn asked_to_stop() -> impl Future<Output = ()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).expect("this signal can be waited for");
-    let mut interrupt = signal(SignalKind::interrupt()).expect("this signal can be waited for");
-    async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    }
-}
-
-#[cfg(not(unix))]
-async fn asked_to_stop() {
-    let _ = tokio::signal::ctrl_c().await;
-}
-
-/// Waits for signals from the call on, too.
 #[cfg(unix)]
 fn reload_on_hang_up(reloader: Reloader) -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
