@@ -13,7 +13,7 @@
 //! ([`Smooth::draw`]), so ties need no table. `δ` bends flows where a curve is flat and the offer would otherwise jump. `κ_i` is what
 //! others wait for on the model, at the prices of their objectives: it rises with this route's load there.
 //!
-//! `β ≥ β_least` tells equally good models apart by latency. `L_k` is 1, the limit itself, or what can be reached where that is more
+//! `β ≥ β_least` tells equally good models apart by latency. `L_k` is a little less than the limit, which is 1, or what can be reached where that is more
 //! ([`least_value`]); then quality is the second aim. `β ≤ β_most` bounds what may be given up for it. A route that turns
 //! requests away has one more choice, worth `−1` and free of charge; then objectives are met by answering fewer.
 

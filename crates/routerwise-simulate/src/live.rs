@@ -23,7 +23,7 @@ use routerwise_types::{RequestsPerSecond, Scenario, Seconds, Timestamp};
 use crate::arrivals::{Arrival, UnitSchedule, stream};
 use crate::engine::{Detail, Engine, EngineSpec, Event, EventKind};
 use crate::sweep::CannotSimulate;
-use crate::world::{Deployment, Interference, Prompts, Replica, hashes, replicas};
+use crate::world::{Deployment, Interference, Prompts, Replica, drawn, hashes, replicas};
 use penalty::Penalty;
 
 pub use deciding::Deciding;
@@ -136,7 +136,7 @@ fn played(
             world.happens(incident);
         }
         world.advance(arrival.at);
-        let route = drawn(&mix, of_routes.random::<f64>());
+        let route = drawn(mix.iter().copied(), of_routes.random::<f64>());
         let prompt_ix = world.prompts[route].draw(random.random::<f64>());
         world.arrives(arrival, route, prompt_ix);
     }
@@ -154,16 +154,6 @@ fn mix(plan: &Plan, script: &Script) -> Vec<f64> {
     };
     let all: f64 = parts.iter().sum();
     parts.iter().map(|part| part / all).collect()
-}
-
-/// The route for a number in [0, 1).
-fn drawn(mix: &[f64], uniform: f64) -> usize {
-    let mut sum = 0.0;
-    let of = mix.iter().position(|part| {
-        sum += part;
-        uniform < sum
-    });
-    of.unwrap_or(mix.len() - 1)
 }
 
 /// A request on its way.

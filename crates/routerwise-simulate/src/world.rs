@@ -168,6 +168,17 @@ struct Source<'a> {
     part: f64,
 }
 
+/// The route for a number in [0, 1), by the part of the requests that each has.
+pub(crate) fn drawn(mut parts: impl ExactSizeIterator<Item = f64>, uniform: f64) -> usize {
+    let last = parts.len() - 1;
+    let mut sum = 0.0;
+    let of = parts.position(|part| {
+        sum += part;
+        uniform < sum
+    });
+    of.unwrap_or(last)
+}
+
 fn play_sources(
     scenario: &Scenario,
     deployment: &Deployment<'_>,
@@ -189,7 +200,8 @@ fn play_sources(
     let mut of_routes = stream(settings.seed, "routes");
     for (number, arrival) in (0u64..).zip(schedule.at_rate(deployment.rate)) {
         world.advance(arrival.at);
-        let route = world.draw_route(of_routes.random::<f64>());
+        let parts = world.sources.iter().map(|source| source.part);
+        let route = drawn(parts, of_routes.random::<f64>());
         let prompt_ix = world.sources[route].prompts.draw(random.random::<f64>());
         let answered = world.send(number, route, arrival, prompt_ix, &[]);
         let scores = world.scores(prompt_ix);
@@ -214,16 +226,6 @@ struct World<'a> {
 impl World<'_> {
     fn scores(&self, prompt_ix: usize) -> Vec<f32> {
         self.columns.iter().map(|column| column[prompt_ix]).collect()
-    }
-
-    /// The route for a number in [0, 1).
-    fn draw_route(&self, uniform: f64) -> usize {
-        let mut sum = 0.0;
-        let of = self.sources.iter().position(|source| {
-            sum += source.part;
-            uniform < sum
-        });
-        of.unwrap_or(self.sources.len() - 1)
     }
 
     /// Whether any route may reject an answer.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use common::engine::engine;
 use common::gateway::{Gateway, ask};
-use common::{routerwise, tiny, trimmed};
+use common::{prompts_of, routerwise, tiny, trimmed};
 use routerwise_types::answer::live::LiveSimulation;
 use routerwise_types::answer::replay::Replay;
 use routerwise_types::plan::Plan;
@@ -232,11 +232,7 @@ fn a_gateway_has_the_routes_of_its_plan_and_prices_of_their_own_for_each() {
         assert!(listed.contains(&format!("\"{name}\"")), "{listed}");
     }
     let scores = fs::read_to_string(folder.path().join("tiny/scores.csv")).unwrap();
-    let prompts: Vec<&str> = scores
-        .lines()
-        .skip(1)
-        .map(|line| line.split('"').nth(1).unwrap())
-        .collect();
+    let prompts = prompts_of(&scores);
     let mut went = [0, 0];
     for (nth, prompt) in prompts.iter().cycle().take(800).enumerate() {
         let (route, name) = if nth % 2 == 0 { (0, "chat") } else { (1, "batch") };

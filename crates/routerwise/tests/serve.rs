@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use common::engine::engine;
 use common::gateway::{Gateway, ask, wait_for_file};
-use common::{routerwise, tiny};
+use common::{prompts_of, routerwise, tiny};
 use routerwise_types::answer::replay::Replay;
 use tempfile::TempDir;
 
@@ -38,11 +38,7 @@ fn a_planned_scenario_is_served_reloaded_stopped_and_replayed() {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let mut gateway = Gateway::start(folder.path(), &arguments);
     let scores = fs::read_to_string(folder.path().join("tiny/scores.csv")).unwrap();
-    let prompts: Vec<&str> = scores
-        .lines()
-        .skip(1)
-        .map(|line| line.split('"').nth(1).unwrap())
-        .collect();
+    let prompts = prompts_of(&scores);
     for prompt in prompts.iter().cycle().take(20) {
         let answer = gateway.post(&format!(
             r#"{{"model":"auto","messages":[{{"role":"user","content":"{prompt}"}}]}}"#

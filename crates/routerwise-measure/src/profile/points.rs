@@ -36,9 +36,9 @@ pub struct Point {
     keeps_up: bool,
     /// Whether it falls behind by more than chance makes, or requests fail.
     flooded: bool,
-    /// Whether the engine keeps up with it, as far as can be told.
+    /// Whether the engine keeps up with it, as far as can be told by all loads together.
     pub sustained: bool,
-    /// Whether it falls behind by more than chance makes, however short the visit.
+    /// Whether looking again would not change that.
     pub hopeless: bool,
     /// Visits to it.
     pub n_visits: usize,
@@ -164,11 +164,12 @@ fn merge(visits: &[&Visit]) -> Point {
         all => all,
     };
     let behind = behind(judged, &load);
+    let (keeps_up, flooded) = (served && behind <= 1.0, !served || behind > HOPELESS);
     Point {
-        keeps_up: served && behind <= 1.0,
-        sustained: served && behind <= 1.0,
-        flooded: !served || behind > HOPELESS,
-        hopeless: !served || behind > HOPELESS,
+        keeps_up,
+        flooded,
+        sustained: keeps_up,
+        hopeless: flooded,
         n_visits: visits.len(),
         load,
     }

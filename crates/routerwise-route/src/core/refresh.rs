@@ -103,7 +103,7 @@ pub struct RefreshJob {
     urgent: bool,
     /// Whether to look if routes had better settle in another way.
     looks_elsewhere: bool,
-    /// Seconds since prices were last taken over.
+    /// Seconds since what the prices in force were solved from was seen.
     passed: f64,
     row_price_most: f64,
 }
@@ -205,12 +205,9 @@ impl RefreshJob {
         let (mut sum, mut all) = (0.0, 0.0);
         for (ix, route) in self.routes.iter().enumerate() {
             let Some(problem) = self.problem(ix, at) else { continue };
-            let missed = problem.limits.iter().enumerate().map(|(row, limit)| {
-                let flows = problem.flows.iter().zip(&at[ix].fractions);
-                let flow =
-                    |(pieces, w): (&Option<Pieces>, &f64)| pieces.as_ref().map_or(0.0, |pieces| pieces.value(row, *w));
-                (flows.map(flow).sum::<f64>() - limit).max(0.0)
-            });
+            let over =
+                |(row, limit): (usize, &f64)| (value_of_row(&problem.flows, &at[ix].fractions, row) - limit).max(0.0);
+            let missed = problem.limits.iter().enumerate().map(over);
             let counts = route.rate * route.worth;
             sum += counts * (at[ix].score - MISSED * missed.sum::<f64>().min(1.0));
             all += counts;
@@ -266,11 +263,7 @@ impl RefreshJob {
         problem.row_prices = Some(self.calmed(&start.row_prices, &free.row_prices));
         let prices = solve(&problem, &[start, &free], usize::MAX);
         let now = self.flows(ix, route.rate.max(1e-3), at);
-        let violated = |row: usize| {
-            let values = now.iter().zip(&prices.fractions);
-            let flow = |(pieces, w): (&Option<Pieces>, &f64)| pieces.as_ref().map_or(0.0, |p| p.value(row, *w));
-            values.map(flow).sum::<f64>() > VIOLATED
-        };
+        let violated = |row: usize| value_of_row(&now, &prices.fractions, row) > VIOLATED;
         let beyond = |(pieces, w): (&Option<Pieces>, &f64)| pieces.as_ref().is_some_and(|p| *w > p.cap() + 0.01);
         let out_of_reach = now.iter().zip(&prices.fractions).any(beyond)
             || (0..problem.limits.len()).any(violated)
@@ -530,6 +523,13 @@ impl RouterCore {
             .map_or(&route.level().row_prices, |live| &live.prices.row_prices);
         price_of_a_second(curves, route.of_plan, row_prices, seconds)
     }
+}
+
+/// Left-hand side of a row where every model gets so much.
+fn value_of_row(flows: &[Option<Pieces>], fractions: &[f64], row: usize) -> f64 {
+    let both = flows.iter().zip(fractions);
+    both.map(|(pieces, w)| pieces.as_ref().map_or(0.0, |pieces| pieces.value(row, *w)))
+        .sum()
 }
 
 /// `β` of the objectives that count a second of latency.

@@ -25,7 +25,7 @@ const FAR: f64 = 50.0;
 pub(crate) struct Problem<'a> {
     pub(crate) sample: &'a Merged,
     pub(crate) flows: Vec<Option<Pieces>>,
-    /// `L` of every row: 1, or more where that is out of reach.
+    /// `L` of every row: a little less than 1, or more where that is out of reach.
     pub(crate) limits: Vec<f64>,
     /// Least and most `β`.
     pub(crate) row_price: (f64, f64),

@@ -43,3 +43,9 @@ pub(crate) fn tiny() -> TempDir {
 pub(crate) fn trimmed(text: &str) -> String {
     text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
+
+/// The prompts of a scores file that quotes them.
+pub(crate) fn prompts_of(scores: &str) -> Vec<&str> {
+    let rows = scores.lines().skip(1);
+    rows.map(|line| line.split('"').nth(1).unwrap()).collect()
+}
