@@ -242,12 +242,13 @@ impl Solved {
     }
 
     fn stated(&self, at: f64) -> FrontierPoint {
+        let proven = Some(self.upper_bound).filter(|bound| bound.is_finite());
         let Some(plan) = &self.plan else {
             return FrontierPoint {
                 at,
                 feasible: (!self.undecided).then_some(false),
                 quality: None,
-                upper_bound: Some(self.upper_bound).filter(|bound| bound.is_finite()),
+                upper_bound: proven,
                 gap: None,
                 mean_ttft: None,
                 n_gpus: None,
@@ -270,8 +271,8 @@ impl Solved {
             at,
             feasible: Some(true),
             quality: Some(quality),
-            upper_bound: Some(self.upper_bound.max(quality.value())),
-            gap: Some((self.upper_bound - quality.value()).max(0.0)),
+            upper_bound: proven.map(|bound| bound.max(quality.value())),
+            gap: proven.map(|bound| (bound - quality.value()).max(0.0)),
             mean_ttft: Seconds::new(weighted.sum()).ok(),
             n_gpus: Some(gpus.len()),
             models: running(plan),

@@ -61,11 +61,15 @@ fn stops(after: Option<f64>) -> Result<Arc<AtomicBool>, Failure> {
             what: format!("`--stop-after` is {seconds}, not a number of seconds"),
             help: "10 takes the best plan of ten seconds".into(),
         })?;
-        let stop = Arc::clone(&stop);
-        thread::spawn(move || {
-            thread::sleep(after);
+        if after.is_zero() {
             stop.store(true, Ordering::Relaxed);
-        });
+        } else {
+            let stop = Arc::clone(&stop);
+            thread::spawn(move || {
+                thread::sleep(after);
+                stop.store(true, Ordering::Relaxed);
+            });
+        }
     }
     Ok(stop)
 }
