@@ -79,12 +79,38 @@ const N_DRAWS: usize = 400;
 const N_BINS: usize = 10;
 const N_POINTS: usize = 20;
 
+/// The lift of a predictor on the prompts of a test and on each draw from them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lifts(Vec<f64>);
+
+impl Lifts {
+    fn interval(&self) -> Interval {
+        interval(&self.0)
+    }
+
+    /// By how much the lift exceeds that of another predictor on the same prompts, drawn by the same seed.
+    #[must_use]
+    pub fn above(&self, other: &Self) -> Interval {
+        let differences: Vec<f64> = self.0.iter().zip(&other.0).map(|(a, b)| a - b).collect();
+        interval(&differences)
+    }
+}
+
 /// Judges predictions: for each model one score per prompt.
 ///
 /// # Panics
 /// When there is no model, or columns differ in length.
 #[must_use]
 pub fn judge(subject: &Subject, truth: Truth<'_>, scores: &[Vec<f32>]) -> PredictorTest {
+    judge_with_lifts(subject, truth, scores).0
+}
+
+/// The same with what [`Lifts::above`] compares.
+///
+/// # Panics
+/// As [`judge`].
+#[must_use]
+pub fn judge_with_lifts(subject: &Subject, truth: Truth<'_>, scores: &[Vec<f32>]) -> (PredictorTest, Lifts) {
     let draws = Draws::new(truth.n_prompts(), subject.seed);
     let means: Vec<f64> = truth.labels.iter().map(|labels| mean(truth, labels)).collect();
     let routed: Vec<Routed> = mixes(&means, subject.mix.as_ref())
@@ -99,8 +125,9 @@ pub fn judge(subject: &Subject, truth: Truth<'_>, scores: &[Vec<f32>]) -> Predic
         &routed[..]
     };
     let gain = draws.interval(|rows| average(counted, |routed| routed.gain(rows)));
+    let lifts = Lifts(draws.figures(|rows| average(counted, |routed| routed.lift(rows))));
     let strongest = strongest(&means);
-    PredictorTest {
+    let test = PredictorTest {
         predictor: subject.predictor.clone(),
         split: subject.split,
         n_train: subject.n_train,
@@ -109,7 +136,8 @@ pub fn judge(subject: &Subject, truth: Truth<'_>, scores: &[Vec<f32>]) -> Predic
             model: truth.models[strongest].clone(),
             quality: means[strongest],
         },
-        lift: draws.interval(|rows| average(counted, |routed| routed.lift(rows))),
+        lift: lifts.interval(),
+        versus: None,
         gain,
         verdict: verdict(gain),
         mixes,
@@ -118,7 +146,8 @@ pub fn judge(subject: &Subject, truth: Truth<'_>, scores: &[Vec<f32>]) -> Predic
             .map(|model| model_test(truth, model, &scores[model]))
             .collect(),
         sources: by_source(&routed[0], truth.sources),
-    }
+    };
+    (test, lifts)
 }
 
 fn verdict(gain: Interval) -> Verdict {
@@ -381,14 +410,24 @@ impl Draws {
 
     /// A figure on the whole test, and between which values it lies on 95 % of the draws.
     fn interval(&self, figure: impl Fn(&[usize]) -> f64) -> Interval {
-        let mut values: Vec<f64> = self.0[1..].iter().map(|rows| figure(rows)).collect();
-        values.sort_by(f64::total_cmp);
-        let at = |part: usize| values[(N_DRAWS * part / 1000).min(N_DRAWS - 1)];
-        Interval {
-            value: figure(self.whole()),
-            low: at(25),
-            high: at(975),
-        }
+        interval(&self.figures(figure))
+    }
+
+    /// A figure on the whole test, then on each draw.
+    fn figures(&self, figure: impl Fn(&[usize]) -> f64) -> Vec<f64> {
+        self.0.iter().map(|rows| figure(rows)).collect()
+    }
+}
+
+/// The first figure, and between which values 95 % of the others lie.
+fn interval(figures: &[f64]) -> Interval {
+    let mut drawn = figures[1..].to_vec();
+    drawn.sort_by(f64::total_cmp);
+    let at = |part: usize| drawn[(drawn.len() * part / 1000).min(drawn.len() - 1)];
+    Interval {
+        value: figures[0],
+        low: at(25),
+        high: at(975),
     }
 }
 
@@ -425,6 +464,10 @@ mod tests {
     }
 
     fn judged(scores: &[Vec<f32>]) -> PredictorTest {
+        judged_with_lifts(scores).0
+    }
+
+    fn judged_with_lifts(scores: &[Vec<f32>]) -> (PredictorTest, Lifts) {
         let models = ["a", "b", "c"].map(str::to_owned);
         let sources: Vec<String> = (0..400).map(|i| format!("s{}", i % 2)).collect();
         let labels = labels();
@@ -435,7 +478,7 @@ mod tests {
             weights: &[],
             parts: &[],
         };
-        judge(&subject(), truth, scores)
+        judge_with_lifts(&subject(), truth, scores)
     }
 
     #[test]
@@ -452,12 +495,36 @@ mod tests {
         );
     }
 
+    fn by_chance() -> Vec<Vec<f32>> {
+        (0..3)
+            .map(|m| (0..400).map(|i| ((i * (7 + 2 * m)) % 101) as f32 / 101.0).collect())
+            .collect()
+    }
+
+    #[test]
+    fn what_two_have_in_common_does_not_blur_their_difference() {
+        let mut nearly = by_chance();
+        for (scores, labels) in nearly.iter_mut().zip(labels()) {
+            // The first tenth is known.
+            scores[..40].copy_from_slice(&labels[..40]);
+        }
+        let (less, more) = (judged_with_lifts(&by_chance()), judged_with_lifts(&nearly));
+        let difference = more.1.above(&less.1);
+        assert!((difference.value - (more.0.lift.value - less.0.lift.value)).abs() < 1e-12);
+        let width = |interval: Interval| interval.high - interval.low;
+        assert!(
+            width(difference) < 0.8 * width(more.0.lift),
+            "{difference:?} {:?}",
+            more.0.lift
+        );
+        assert!(difference.low > 0.0, "{difference:?}");
+        let none = more.1.above(&more.1);
+        assert!(none.value.abs() < 1e-12 && width(none).abs() < 1e-12);
+    }
+
     #[test]
     fn knowing_nothing_is_a_lift_of_about_zero() {
-        let scores: Vec<Vec<f32>> = (0..3)
-            .map(|m| (0..400).map(|i| ((i * (7 + 2 * m)) % 101) as f32 / 101.0).collect())
-            .collect();
-        let test = judged(&scores);
+        let test = judged(&by_chance());
         assert!(test.lift.low < 0.0 && 0.0 < test.lift.high, "{:?}", test.lift);
         assert_ne!(test.verdict, Verdict::Better);
         assert!(test.deferral.area.value.abs() < 0.2);
@@ -511,10 +578,7 @@ mod tests {
 
     #[test]
     fn promises_that_are_not_kept_are_seen() {
-        let scores: Vec<Vec<f32>> = (0..3)
-            .map(|m| (0..400).map(|i| ((i * (7 + 2 * m)) % 101) as f32 / 101.0).collect())
-            .collect();
-        let test = judged(&scores);
+        let test = judged(&by_chance());
         let mix = &test.mixes[0];
         assert!(mix.predicted > mix.quality + 0.1, "{mix:?}");
         assert!(test.models[0].ece > 0.1);

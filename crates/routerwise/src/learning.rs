@@ -11,7 +11,7 @@ use routerwise_inputs::labels::{self, Labels};
 use routerwise_predict::groups::Groups;
 use routerwise_predict::heads::HeadKind;
 use routerwise_predict::learned::{self, Kind, Learned};
-use routerwise_predict::lift::{Subject, Truth, judge};
+use routerwise_predict::lift::{Lifts, Subject, Truth, judge_with_lifts};
 use routerwise_predict::train::{CannotLearn, LEAST_PROMPTS, Labelled, N_STEPS, Options, Trained};
 use routerwise_types::answer::predictors::{PredictorTest, SplitBy};
 
@@ -278,10 +278,23 @@ impl Learner<'_> {
         options: Options,
         subject: impl FnOnce(usize) -> Subject,
         bar: &ProgressBar,
-    ) -> Result<Option<PredictorTest>, Failure> {
+    ) -> Result<Option<(PredictorTest, Lifts)>, Failure> {
         let Some((folds, n_folds)) = source_folds(labels) else {
             return Ok(None);
         };
+        self.in_turn(labels, &folds, n_folds, options, subject, bar).map(Some)
+    }
+
+    /// What it is worth on all prompts, each fold scored by what was learned from the others.
+    pub(crate) fn in_turn(
+        &self,
+        labels: &Labels,
+        folds: &[usize],
+        n_folds: usize,
+        options: Options,
+        subject: impl FnOnce(usize) -> Subject,
+        bar: &ProgressBar,
+    ) -> Result<(PredictorTest, Lifts), Failure> {
         let mut scores = vec![vec![f32::NAN; labels.texts.len()]; labels.models.len()];
         for fold in 0..n_folds {
             let (inside, outside): (Vec<usize>, Vec<usize>) =
@@ -293,7 +306,7 @@ impl Learner<'_> {
             }
         }
         let n_train = labels.texts.len() - labels.texts.len() / n_folds;
-        Ok(Some(judge(&subject(n_train), truth(labels, &folds), &scores)))
+        Ok(judge_with_lifts(&subject(n_train), truth(labels, folds), &scores))
     }
 
     /// The scores of many prompts by what was learned.

@@ -318,6 +318,36 @@ fn predictors_are_judged_on_prompts_they_have_not_seen() {
 }
 
 #[test]
+fn held_out_in_turn_every_prompt_is_tested_and_predictors_are_compared() {
+    let folder = TempDir::new().unwrap();
+    scores(folder.path(), false);
+    let (code, found) = evaluation(folder.path(), &["--by", "prompt", "--folds", "2"]);
+    assert_eq!(code, 0);
+    let [first, second] = &found["tests"].as_array().unwrap()[..] else {
+        panic!("{found}");
+    };
+    for test in [first, second] {
+        assert_eq!(test["n_test"], 300);
+        assert_eq!(test["n_train"], 150);
+        assert!(test["lift"]["low"].as_f64().unwrap() > 0.5, "{}", test["lift"]);
+    }
+    assert!(first["versus"].is_null());
+    assert_eq!(second["versus"]["predictor"], "default");
+    let of = |figure: &serde_json::Value| figure["value"].as_f64().unwrap();
+    let difference = of(&second["lift"]) - of(&first["lift"]);
+    assert!((of(&second["versus"]["lift"]) - difference).abs() < 1e-9);
+    let (_, out, _) = routerwise(
+        folder.path(),
+        &["evaluate", "scores.csv", "--by", "prompt", "--folds", "4"],
+    );
+    assert!(out.contains("points above the first"), "{out}");
+
+    let both = ["evaluate", "scores.csv", "--folds", "4", "--held-out", "30"];
+    let (code, _, err) = routerwise(folder.path(), &both);
+    assert!(code == 2 && err.contains("--held-out"), "{err}");
+}
+
+#[test]
 fn labels_by_chance_have_no_lift() {
     let folder = TempDir::new().unwrap();
     scores(folder.path(), true);

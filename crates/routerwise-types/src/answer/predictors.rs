@@ -45,6 +45,9 @@ pub struct PredictorTest {
     pub best_single: ModelQuality,
     /// Prediction lift, the mean over the mixes: (routed − static mix) / (oracle − static mix) at the same fractions.
     pub lift: Interval,
+    /// Lift less that of another predictor on the same prompts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub versus: Option<Versus>,
     /// What routing gains over the static mix, in score, the mean over the mixes.
     pub gain: Interval,
     /// What the gain says.
@@ -57,6 +60,17 @@ pub struct PredictorTest {
     pub models: Vec<ModelTest>,
     /// Where routing (at even fractions) loses, by source; empty where sources are not known.
     pub sources: Vec<SourceTest>,
+}
+
+/// Two predictors on the same prompts: both are judged on each draw of them, so the interval is that of the difference and narrower than
+/// theirs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Versus {
+    /// The other predictor.
+    pub predictor: String,
+    /// By how much its lift is exceeded.
+    pub lift: Interval,
 }
 
 /// How the prompts of a test were chosen.

@@ -9,9 +9,9 @@ use routerwise_inputs::labels::Labels;
 use routerwise_inputs::write_atomically;
 use routerwise_predict::Predictor as _;
 use routerwise_predict::groups::Groups;
-use routerwise_predict::lift::{Subject, judge};
+use routerwise_predict::lift::{Lifts, Subject, judge_with_lifts};
 use routerwise_types::answer::ANSWER_SCHEMA;
-use routerwise_types::answer::predictors::{Evaluation, PredictorTest, SplitBy, Verdict};
+use routerwise_types::answer::predictors::{Evaluation, PredictorTest, SplitBy, Verdict, Versus};
 
 use crate::cli::Format;
 use crate::embedding::{EmbeddingArgs, HeadArg};
@@ -51,6 +51,10 @@ pub(crate) struct Args {
     /// How to choose the prompts of the test
     #[arg(long, value_enum, default_value_t)]
     by: By,
+    /// By prompt, hold out each of so many parts in turn, by what was learned from the others, so that every prompt is tested: narrower
+    /// intervals for as many times the learning
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=20), conflicts_with_all = ["held_out", "predictors"])]
+    folds: Option<u32>,
     /// Route at these fractions too, and take lift and gain from them: `small=0.7,large=0.3`; models not named get nothing
     #[arg(long, value_name = "MODEL=PART,…", value_delimiter = ',')]
     fractions: Vec<String>,
@@ -86,9 +90,11 @@ Examples:
   routerwise evaluate new.parquet --predictor predictor.rwp what a predictor is worth on prompts of another day
   routerwise evaluate scores.parquet --embeddings models/all-MiniLM-L6-v2 --embeddings-cache vectors.rwv
   routerwise evaluate scores.parquet --fractions small=0.6,large=0.4
+  routerwise evaluate scores.parquet --by prompt --folds 5  every prompt tested once: which predictor is better?
 
 Lift is (routed - static mix) / (oracle - static mix), all at the same fractions: 0 is chance, 100 % is knowing every answer beforehand. Three
-mixes are tried, even, mostly the weaker and mostly the stronger models; intervals are 95 %, by bootstrap. Columns
+mixes are tried, even, mostly the weaker and mostly the stronger models; intervals are 95 %, by bootstrap. Predictors
+tested on the same prompts are compared with the first of them, in points of lift. Columns
 `pred:<predictor>:<model>` of the file are judged too. A predictor file that was learned from prompts of the test is refused.
 Exit code 1 says that some predictor is no better than a static mix.";
 
@@ -101,6 +107,7 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
         mix: mix(&args.fractions, &labels.models)?,
         tests: Vec::new(),
         left_out: Vec::new(),
+        first: Vec::new(),
     };
     if args.predictors.is_empty() {
         run.learned(&labels)?;
@@ -136,9 +143,28 @@ struct Run<'a> {
     mix: Option<(String, Vec<f64>)>,
     tests: Vec<PredictorTest>,
     left_out: Vec<String>,
+    /// The first predictor of each way to split, its prompts and its lifts: others on the same prompts are compared with it.
+    first: Vec<(SplitBy, Vec<usize>, String, Lifts)>,
 }
 
 impl Run<'_> {
+    /// Takes a test of some rows.
+    fn take(&mut self, rows: &[usize], (mut test, lifts): (PredictorTest, Lifts)) {
+        let same = |first: &&(SplitBy, Vec<usize>, String, Lifts)| first.0 == test.split && first.1 == rows;
+        match self.first.iter().find(same) {
+            Some((_, _, predictor, of_first)) => {
+                test.versus = Some(Versus {
+                    predictor: predictor.clone(),
+                    lift: lifts.above(of_first),
+                });
+            }
+            None => self
+                .first
+                .push((test.split, rows.to_vec(), test.predictor.clone(), lifts)),
+        }
+        self.tests.push(test);
+    }
+
     fn subject(&self, predictor: &str, split: SplitBy, n_train: usize) -> Subject {
         Subject {
             mix: self.mix.clone(),
@@ -173,9 +199,10 @@ impl Run<'_> {
         let by = self.args.by;
         let n_steps: usize = learners.iter().map(Learner::n_steps).sum();
         let n_folds = source_folds(&labels).map_or(0, |(_, n_folds)| n_folds);
+        let n_by_prompt = self.args.folds.map_or(1, |folds| folds as usize);
         let n_learned = match by {
-            By::Both => 1 + n_folds,
-            By::Prompt => 1,
+            By::Both => n_by_prompt + n_folds,
+            By::Prompt => n_by_prompt,
             By::Source => n_folds,
         };
         let bar = progress_bar(n_steps * n_learned);
@@ -192,21 +219,29 @@ impl Run<'_> {
     }
 
     fn by_prompt(&mut self, learner: Learner<'_>, labels: &Labels, bar: &ProgressBar) -> Result<(), Failure> {
-        let (learned_from, tested) = self.args.learning.split(labels)?;
-        let trained = learner.learn(&learned_from, self.args.learning.options(), bar)?;
-        let subject = self.subject(&learner.to_string(), SplitBy::Prompt, learned_from.texts.len());
-        self.tests.push(judge(
-            &subject,
-            truth(&tested, &[]),
-            &learner.score_all(&trained.predictor, &tested.texts),
-        ));
+        let options = self.args.learning.options();
+        let name = learner.to_string();
+        let test = if let Some(n_folds) = self.args.folds {
+            let n_folds = n_folds as usize;
+            let folds = Groups::by_prompt(&labels.texts).folds(n_folds, options.seed);
+            let subject = |n_train| self.subject(&name, SplitBy::Prompt, n_train);
+            learner.in_turn(labels, &folds, n_folds, options, subject, bar)?
+        } else {
+            let (learned_from, tested) = self.args.learning.split(labels)?;
+            let trained = learner.learn(&learned_from, options, bar)?;
+            let scores = learner.score_all(&trained.predictor, &tested.texts);
+            let subject = self.subject(&name, SplitBy::Prompt, learned_from.texts.len());
+            judge_with_lifts(&subject, truth(&tested, &[]), &scores)
+        };
+        // All learners are tested on the same prompts.
+        self.take(&[], test);
         Ok(())
     }
 
     fn by_source(&mut self, learner: Learner<'_>, labels: &Labels, bar: &ProgressBar) -> Result<(), Failure> {
         let subject = |n_train| self.subject(&learner.to_string(), SplitBy::Source, n_train);
         match learner.by_source(labels, self.args.learning.options(), subject, bar)? {
-            Some(test) => self.tests.push(test),
+            Some(test) => self.take(&[], test),
             None => {
                 let note = "prompts are of one source, or too few are of others, so none can be held out";
                 if !self.left_out.iter().any(|known| known == note) {
@@ -247,7 +282,8 @@ impl Run<'_> {
         let all = predictor_file::score_all(&predictor, embedder.as_deref(), &tested.texts)?;
         let scores: Vec<Vec<f32>> = columns.into_iter().map(|at| all[at].clone()).collect();
         let subject = self.subject(&file.display().to_string(), SplitBy::Given, predictor.about.n_prompts);
-        self.tests.push(judge(&subject, truth(&tested, &[]), &scores));
+        let test = judge_with_lifts(&subject, truth(&tested, &[]), &scores);
+        self.take(&unseen, test);
         Ok(())
     }
 
@@ -261,8 +297,8 @@ impl Run<'_> {
             }
             let tested = labels.of(&rows);
             let subject = self.subject(&format!("{name} (published)"), SplitBy::Given, 0);
-            self.tests
-                .push(judge(&subject, truth(&tested, &[]), &tested.published[name]));
+            let test = judge_with_lifts(&subject, truth(&tested, &[]), &tested.published[name]);
+            self.take(&rows, test);
         }
     }
 }

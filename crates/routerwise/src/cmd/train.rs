@@ -94,7 +94,9 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
         &learner.score_all(&part.predictor, &tested.texts),
     );
     let subject = |n_train| args.learning.subject(&learner.to_string(), SplitBy::Source, n_train);
-    let test_by_source = learner.by_source(&labels, options, subject, &bar)?;
+    let test_by_source = learner
+        .by_source(&labels, options, subject, &bar)?
+        .map(|(test, _)| test);
     let trained = learner.learn(&labels, options, &bar)?;
     bar.finish_and_clear();
     let file = PredictorFile {

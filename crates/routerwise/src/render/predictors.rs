@@ -27,6 +27,9 @@ pub(crate) fn evaluation(evaluation: &Evaluation, details: bool, out: &mut dyn W
             },
             test.n_test.to_string(),
             percent(test.lift),
+            test.versus
+                .as_ref()
+                .map_or_else(|| "-".to_owned(), |versus| points(versus.lift)),
             format!("{:+.4}", test.gain.value),
             percent(test.deferral.area),
             format!("{:.3}", mean(&|model| model.auc)),
@@ -39,13 +42,14 @@ pub(crate) fn evaluation(evaluation: &Evaluation, details: bool, out: &mut dyn W
         "held out by",
         "prompts",
         "lift (95 % interval)",
+        "points above the first",
         "gain",
         "deferral area",
         "AUC",
         "calibration error",
         "promised too much",
     ];
-    writeln!(out, "{}\n", table(header, "llrrrrrrr", rows))?;
+    writeln!(out, "{}\n", table(header, "llrrrrrrrr", rows))?;
     for note in &evaluation.left_out {
         writeln!(out, " Left out: {note}.")?;
     }
@@ -185,6 +189,12 @@ pub(crate) fn verdict(test: &PredictorTest) -> String {
 }
 
 /// `12.3 % (10.1 to 14.6)`.
+/// A difference of lifts, in points.
+fn points(interval: Interval) -> String {
+    let [value, low, high] = [interval.value, interval.low, interval.high].map(|value| 100.0 * value);
+    format!("{value:+.1} ({low:+.1} to {high:+.1})")
+}
+
 pub(crate) fn percent(interval: Interval) -> String {
     let [value, low, high] = [interval.value, interval.low, interval.high].map(|value| 100.0 * value);
     format!("{value:.1} % ({low:.1} to {high:.1})")
