@@ -59,13 +59,17 @@ def percent(interval):
     return f"{100 * interval['value']:.1f} % ({100 * interval['low']:.1f} to {100 * interval['high']:.1f})"
 
 
+def points(interval):
+    return f"{100 * interval['value']:+.1f} ({100 * interval['low']:+.1f} to {100 * interval['high']:+.1f})"
+
+
 BY = {"prompt": "prompt", "source": "source", "given": "as published"}
 
 
 def evaluated(scores, name, options):
     """Rows of the table of one set, how near `default` comes to the best, and what was left out."""
     # Predictions that come with a set are few enough.
-    more = [] if name in PUBLISHED else ["--sample", options.sample]
+    more = [] if name in PUBLISHED else ["--sample", options.sample, "--folds", 5]
     if options.embeddings:
         more += ["--embeddings", options.embeddings, "--embeddings-tokens", options.tokens]
     if options.cache:
@@ -83,6 +87,7 @@ def evaluated(scores, name, options):
             BY[test["split"]],
             f"{test['n_test']}",
             percent(test["lift"]),
+            points(test["versus"]["lift"]) if test.get("versus") else "",
             f"{test['gain']['value']:+.4f}",
             percent(test["deferral"]["area"]),
             f"{sum(aucs) / max(len(aucs), 1):.3f}",
@@ -97,12 +102,15 @@ def nearest(tests, name):
     """For each way to hold out: the best of ours, and by how much `default` is behind it."""
     rows = []
     for split in ("prompt", "source"):
-        lifts = {test["predictor"]: 100 * test["lift"]["value"] for test in tests if test["split"] == split}
-        if "default" in lifts:
-            best = max(lifts, key=lifts.get)
-            behind = lifts[best] - lifts["default"]
+        of_split = {test["predictor"]: test for test in tests if test["split"] == split}
+        lift = {predictor: 100 * test["lift"]["value"] for predictor, test in of_split.items()}
+        if "default" in lift:
+            best = max(lift, key=lift.get)
+            behind = lift[best] - lift["default"]
+            # The first of its split, so that all others are compared with it.
+            interval = points(of_split[best]["versus"]["lift"]) if best != "default" else "-"
             met = "yes" if behind <= 1.0 else "no"
-            cells = [name, split, f"`{best}`", f"{lifts[best]:.1f} %", f"{lifts['default']:.1f} %", f"{behind:.1f}", met]
+            cells = [name, split, f"`{best}`", f"{lift[best]:.1f} %", f"{lift['default']:.1f} %", interval, met]
             rows.append("| " + " | ".join(cells) + " |")
     return rows
 
@@ -175,11 +183,11 @@ def put(name, text):
 
 
 TESTS = """\
-| set | models | predictor | held out by | prompts | lift (95 % interval) | gain | deferral area | AUC | calibration error | promised too much |
-|---|---:|---|---|---:|---:|---:|---:|---:|---:|---:|
+| set | models | predictor | held out by | prompts | lift (95 % interval) | points above the first | gain | deferral area | AUC | calibration error | promised too much |
+|---|---:|---|---|---:|---:|---:|---:|---:|---:|---:|---:|
 """
 NEAREST = """\
-| set | held out by | best of ours | its lift | lift of `default` | points behind | within one point |
+| set | held out by | best of ours | its lift | lift of `default` | points behind (95 % interval) | within one point |
 |---|---|---|---:|---:|---:|---|
 """
 PLANS = """\

@@ -14,11 +14,14 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use routerwise_route::core::RouterCore;
+use routerwise_route::curves::Curves;
 use routerwise_route::event::Event;
 use routerwise_route::facts::RequestFacts;
 use routerwise_route::policy::mix;
-use routerwise_route::settings::Settings;
-use routerwise_types::Timestamp;
+use routerwise_route::settings::{RouteSettings, Settings};
+use routerwise_types::plan::RoutePolicy;
+use routerwise_types::workload::{PromptFilter, Route, Slo};
+use routerwise_types::{Fraction, RequestsPerSecond, Timestamp};
 use shared::Fixture;
 
 const N_MODELS: usize = 11;
@@ -36,12 +39,59 @@ fn fixture() -> Fixture {
 
 /// A router that has seen a full reservoir and whose first solve is due.
 fn seen(fixture: &Fixture, settings: Settings) -> (RouterCore, Timestamp) {
-    let mut core = RouterCore::new(&fixture.plan(), Some(fixture.curves()), settings).expect("the plan routes");
+    let core = RouterCore::new(&fixture.plan(), Some(fixture.curves()), settings).expect("the plan routes");
+    fill(core, fixture, 1)
+}
+
+/// The same with two routes of half the traffic each, of the same objective, and a full reservoir of each.
+fn seen_of_two(fixture: &Fixture) -> (RouterCore, Timestamp) {
+    let names = ["chat", "batch"];
+    let (mut plan, mut scenario) = (fixture.plan(), fixture.scenario());
+    let of_route = |name: &&str| Slo {
+        route: Some((*name).to_owned()),
+        ..fixture.slo()
+    };
+    scenario.workload.slos = names.iter().map(of_route).collect();
+    scenario.workload.routes = names
+        .iter()
+        .map(|name| Route {
+            name: (*name).to_owned(),
+            part: 0.5,
+            weight: 0.5,
+            prompts: PromptFilter::All,
+            models: None,
+        })
+        .collect();
+    plan.slos.clone_from(&scenario.workload.slos);
+    let half = RequestsPerSecond::new(RATE / 2.0).expect("a rate");
+    let policy = &plan.policies[0];
+    let policies = names.iter().map(|name| RoutePolicy {
+        route: (*name).to_owned(),
+        rate: half,
+        weight: Fraction::new(0.5).expect("a fraction"),
+        ..policy.clone()
+    });
+    plan.policies = policies.collect();
+    let curves = Curves::of(&scenario, &plan).expect("every model has a profile");
+    let settings = Settings {
+        routes: names.map(RouteSettings::named).to_vec(),
+        ..Settings::default()
+    };
+    let core = RouterCore::new(&plan, Some(curves), settings).expect("the plan routes");
+    fill(core, fixture, 2)
+}
+
+/// Sends 4 096 requests of each route.
+fn fill(mut core: RouterCore, fixture: &Fixture, n_routes: u64) -> (RouterCore, Timestamp) {
     let mut now = Timestamp::START;
-    for request in 0..4_096 {
+    for request in 0..4_096 * n_routes {
         now = Timestamp::from_seconds(request as f64 / RATE);
         let scores = fixture.scores(request);
-        let decision = core.route(now, &RequestFacts::new(&scores, request, mix(request), now));
+        let facts = RequestFacts {
+            route: usize::from(request % n_routes != 0),
+            ..RequestFacts::new(&scores, request, mix(request), now)
+        };
+        let decision = core.route(now, &facts);
         let ticket = decision.sent().expect("every replica is up").ticket;
         core.observe(now, Event::Cancelled(ticket));
     }
@@ -117,6 +167,20 @@ fn solves(criterion: &mut Criterion) {
     eprintln!("refresh/next: {} Newton steps", warm.clone().solve().steps());
     of_a_core("refresh/first", || drop(black_box(cold.clone().solve())));
     of_a_core("refresh/next", || drop(black_box(warm.clone().solve())));
+    let (mut two, now) = seen_of_two(&fixture);
+    let looks = two.refresh(now).expect("a solve is due");
+    two.apply(now, looks.clone().solve());
+    let usual = two.refresh(Timestamp(now.0 + 1_000_000_000)).expect("a solve is due");
+    of_a_core("refresh/two routes", || drop(black_box(usual.clone().solve())));
+    of_a_core("refresh/two routes, looking elsewhere", || {
+        drop(black_box(looks.clone().solve()))
+    });
+    criterion.bench_function("refresh/two routes", |bencher| {
+        bencher.iter(|| black_box(usual.clone().solve()))
+    });
+    criterion.bench_function("refresh/two routes, looking elsewhere", |bencher| {
+        bencher.iter(|| black_box(looks.clone().solve()))
+    });
     criterion.bench_function("refresh/first", |bencher| {
         bencher.iter(|| black_box(cold.clone().solve()))
     });
