@@ -345,6 +345,9 @@ fn held_out_in_turn_every_prompt_is_tested_and_predictors_are_compared() {
     let both = ["evaluate", "scores.csv", "--folds", "4", "--held-out", "30"];
     let (code, _, err) = routerwise(folder.path(), &both);
     assert!(code == 2 && err.contains("--held-out"), "{err}");
+    let by_source = ["evaluate", "scores.csv", "--folds", "4", "--by", "source"];
+    let (code, _, err) = routerwise(folder.path(), &by_source);
+    assert!(code == 2 && err.contains("`--by source` holds out sources"), "{err}");
 }
 
 #[test]

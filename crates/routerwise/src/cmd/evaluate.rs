@@ -99,6 +99,12 @@ tested on the same prompts are compared with the first of them, in points of lif
 Exit code 1 says that some predictor is no better than a static mix.";
 
 pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Answer, Failure> {
+    if args.folds.is_some() && args.by == By::Source {
+        return Err(Failure::Request {
+            what: "`--folds` deals out prompts, and `--by source` holds out sources".into(),
+            help: "leave one of them out; `--by both` tests both ways".into(),
+        });
+    }
     let labels = args
         .learning
         .sampled(learning::open(&args.scores, &args.learning.models)?);
@@ -143,24 +149,33 @@ struct Run<'a> {
     mix: Option<(String, Vec<f64>)>,
     tests: Vec<PredictorTest>,
     left_out: Vec<String>,
-    /// The first predictor of each way to split, its prompts and its lifts: others on the same prompts are compared with it.
-    first: Vec<(SplitBy, Vec<usize>, String, Lifts)>,
+    /// The first predictor of each test: others on the same prompts are compared with it.
+    first: Vec<First>,
+}
+
+struct First {
+    split: SplitBy,
+    rows: Vec<usize>,
+    predictor: String,
+    lifts: Lifts,
 }
 
 impl Run<'_> {
     /// Takes a test of some rows.
     fn take(&mut self, rows: &[usize], (mut test, lifts): (PredictorTest, Lifts)) {
-        let same = |first: &&(SplitBy, Vec<usize>, String, Lifts)| first.0 == test.split && first.1 == rows;
-        match self.first.iter().find(same) {
-            Some((_, _, predictor, of_first)) => {
-                test.versus = Some(Versus {
-                    predictor: predictor.clone(),
-                    lift: lifts.above(of_first),
-                });
-            }
-            None => self
-                .first
-                .push((test.split, rows.to_vec(), test.predictor.clone(), lifts)),
+        let is_same = |first: &&First| first.split == test.split && first.rows == rows;
+        if let Some(first) = self.first.iter().find(is_same) {
+            test.versus = Some(Versus {
+                predictor: first.predictor.clone(),
+                lift: lifts.above(&first.lifts),
+            });
+        } else {
+            self.first.push(First {
+                split: test.split,
+                rows: rows.to_vec(),
+                predictor: test.predictor.clone(),
+                lifts,
+            });
         }
         self.tests.push(test);
     }
